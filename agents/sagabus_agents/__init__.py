@@ -1,0 +1,29 @@
+"""The agent SDK: write a function, and it is a step of a workflow.
+
+::
+
+    from sagabus_agents import Agent, Task
+
+    agent = Agent("devops")
+
+
+    @agent.task("provision")
+    async def provision(task: Task) -> dict:
+        task.artifact("vm-17")
+        return {"host": "10.0.0.17"}
+
+
+    @agent.compensation("provision")
+    async def destroy(task: Task) -> None:
+        for vm in task.artifacts_to_undo: ...
+
+
+    agent.run()
+"""
+
+from sagabus_agents.agent import Agent
+from sagabus_agents.errors import PermanentError, RetryableError
+from sagabus_agents.task import Task
+from sagabus_agents.version import __version__
+
+__all__ = ["Agent", "PermanentError", "RetryableError", "Task", "__version__"]

@@ -1,0 +1,161 @@
+"""Running one attempt: call the handler, end it in time, say how it ended.
+
+Knows nothing of the bus; ``runner`` and ``testing`` both use it.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import orjson
+
+from sagabus_agents.errors import PermanentError, describe, error_info
+from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
+from sagabus_agents.task import Task
+from sagabus_agents.wire import MAX_MESSAGE_BYTES, ErrorInfo, ResultStatus
+
+MAX_ARTIFACTS = 10_000
+
+
+class Ending(Enum):
+    """Why a running handler was told to end."""
+
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    #: The agent leaves; the attempt has no outcome and goes to another agent.
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: ResultStatus
+    output: Any = None
+    error: ErrorInfo | None = None
+
+
+class Execution:
+    """One run of one handler."""
+
+    __slots__ = ("_handlers", "_running", "ending", "reason", "task")
+
+    def __init__(self, handlers: Handlers, task: Task) -> None:
+        self.task = task
+        self.ending: Ending | None = None
+        self.reason = ""
+        self._handlers = handlers
+        self._running: asyncio.Task[Any] | None = None
+
+    def end(self, ending: Ending, reason: str = "") -> None:
+        """Make the handler end: an async one is cancelled, a sync one is told by its ``Task``.
+
+        Whatever a handler returns in spite of it counts: what was done was done.
+        """
+        if self.ending is None:
+            self.ending = ending
+            self.reason = reason
+        self.task.tell_cancelled()
+        if self._running is not None:
+            self._running.cancel()
+
+    async def run(self) -> Outcome | None:
+        """Run to the end; None when the agent leaves before there is an outcome."""
+        try:
+            handler = self._handlers.find(self.task.message.type, self.task.action)
+            return Outcome(ResultStatus.SUCCEEDED, await self._call(handler))
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            # Ours was taken back in _call; one that is left came from outside.
+            if current is not None and current.cancelling():
+                raise
+            return self._failed(error)
+        # A handler that calls sys.exit fails its task, it does not end the agent.
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, PermanentError) and self.ending is None:
+                self.task.log.warning("task_failed", action=self.task.action, exc_info=True)
+            return self._failed(error)
+
+    def never_ran(self) -> Outcome | None:
+        """The outcome of an attempt that was told to end before its handler was called."""
+        return self._failed(asyncio.CancelledError())
+
+    async def _call(self, handler: Handler) -> Any:
+        call = handler.bind(self.task)
+        timeout_s = self.task.message.timeout_s
+        timer = None
+        if timeout_s is not None:
+            timer = asyncio.get_running_loop().call_later(timeout_s, self.end, Ending.TIMEOUT)
+        try:
+            if not handler.is_async:
+                return await call_in_thread(call)
+            self._running = asyncio.current_task()
+            return await call()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            running, self._running = self._running, None
+            # Our own cancellation is dealt with here; the task goes on and reports the outcome.
+            while self.ending is not None and running is not None and running.cancelling():
+                running.uncancel()
+
+    def _failed(self, error: BaseException) -> Outcome | None:
+        said = "" if isinstance(error, asyncio.CancelledError) else f": {error}"
+        match self.ending:
+            case None:
+                return Outcome(ResultStatus.FAILED, error=describe(error))
+            case Ending.SHUTDOWN:
+                return None
+            case Ending.TIMEOUT:
+                limit = f"no result within {self.task.message.timeout_s:g} s{said}"
+                return Outcome(ResultStatus.FAILED, error=error_info("timeout", limit))
+            case Ending.CANCELLED:
+                reason = (self.reason or "cancelled") + said
+                return Outcome(
+                    ResultStatus.CANCELLED,
+                    error=error_info("cancelled", reason, retryable=False),
+                )
+
+
+def encode_result(
+    task: Task,
+    outcome: Outcome,
+    agent: str,
+    started_at: datetime | None,
+    max_bytes: int = MAX_MESSAGE_BYTES,
+) -> bytes:
+    """The ``ResultMessage`` of an attempt; one that cannot be sent becomes ``bad_result``."""
+    error = outcome.error
+    result = {
+        "kind": "result",
+        "task": task.id,
+        "attempt": task.attempt,
+        "status": outcome.status.value,
+        "output": outcome.output,
+        "artifacts": task.artifacts,
+        "error": None if error is None else error.model_dump(),
+        "agent": agent,
+        "started_at": started_at,
+    }
+    if len(result["artifacts"]) > MAX_ARTIFACTS:
+        problem = f"{len(result['artifacts'])} artifacts, at most {MAX_ARTIFACTS} can be reported"
+        result["artifacts"] = []
+    else:
+        try:
+            encoded = orjson.dumps(result, default=plain)
+        except TypeError as reason:
+            problem = f"the output of {task.action!r} cannot be sent: {reason}"
+        else:
+            if len(encoded) <= max_bytes:
+                return encoded
+            problem = f"the result has {len(encoded)} bytes, at most {max_bytes} can be sent"
+    result["status"] = ResultStatus.FAILED.value
+    result["output"] = None
+    result["error"] = error_info("bad_result", problem, retryable=False).model_dump()
+    encoded = orjson.dumps(result)
+    if len(encoded) > max_bytes:
+        result["artifacts"] = []
+        encoded = orjson.dumps(result)
+    return encoded

@@ -1,0 +1,310 @@
+"""The contract between orchestrator and agents: every subject, every stream, every message.
+
+All messages are JSON objects in UTF-8. Instants are RFC 3339 in UTC. ``docs/agent-protocol.md``
+says in words what an agent of any language must do; the schemas printed there come from here.
+
+One file on purpose: the whole contract can be read top to bottom.
+"""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
+#: Roles become consumer names and subject tokens; a leading underscore is ours.
+ROLE_PATTERN: Final = r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}$"
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Role = Annotated[str, StringConstraints(pattern=ROLE_PATTERN)]
+
+STREAM_TASKS: Final = "SAGABUS_TASKS"
+STREAM_INBOX: Final = "SAGABUS_INBOX"
+STREAM_EVENTS: Final = "SAGABUS_EVENTS"
+STREAM_DEAD: Final = "SAGABUS_DEAD"
+
+#: Largest message the orchestrator sends or accepts. The server closes a connection for good that
+#: sends more than its ``max_payload`` (1 MiB by default), headers included.
+MAX_MESSAGE_BYTES: Final = 900 * 1024
+PRESENCE_INTERVAL_S: Final = 2.0
+#: An agent not heard of for this long counts as gone.
+PRESENCE_TTL_S: Final = 3 * PRESENCE_INTERVAL_S
+#: A task whose agent sends no ``+WPI`` for this long is delivered to another agent.
+TASK_ACK_WAIT_S: Final = 10.0
+
+#: Source token of the inbox subject for commands; a role cannot begin with an underscore.
+COMMAND_SOURCE: Final = "_command"
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` can name an instance, a task, an agent or a command."""
+    return _ID.fullmatch(text) is not None
+
+
+def task_subject(role: str, instance: str, task: str, attempt: int) -> str:
+    """Subject of one attempt of one task."""
+    return f"sagabus.task.{role}.{instance}.{task}.{attempt}"
+
+
+def task_filter(role: str) -> str:
+    """Every task of ``role``: the filter of its durable consumer, which is named like the role."""
+    return f"sagabus.task.{role}.>"
+
+
+def inbox_subject(instance: str, source: str) -> str:
+    """Where results and claims (``source`` = the agent's role) and commands are published."""
+    return f"sagabus.inbox.{instance}.{source}"
+
+
+def event_subject(instance: str, event_type: str) -> str:
+    """Where one lifecycle event is announced."""
+    return f"sagabus.event.{instance}.{event_type}"
+
+
+def dead_subject(role: str, instance: str) -> str:
+    """Where what could not be delivered or decoded is kept."""
+    return f"sagabus.dead.{role}.{instance}"
+
+
+def progress_subject(instance: str) -> str:
+    """Core NATS, best effort: ``ProgressMessage``."""
+    return f"sagabus.progress.{instance}"
+
+
+def cancel_subject(instance: str) -> str:
+    """Core NATS, best effort: ``CancelMessage``."""
+    return f"sagabus.cancel.{instance}"
+
+
+def presence_subject(agent: str) -> str:
+    """Core NATS, best effort, every two seconds: ``PresenceMessage``."""
+    return f"sagabus.presence.{agent}"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TaskType(StrEnum):
+    """What a task message asks for."""
+
+    TASK = "task"
+    COMPENSATION = "compensation"
+
+
+class TaskMessage(_Message):
+    """One attempt of one task, on ``task_subject``.
+
+    The payload is ``type``, ``stage_name``, ``workflow_id`` and, for a compensation,
+    ``original_context`` and ``artifacts_to_undo``; everything else is the envelope.
+    """
+
+    type: TaskType
+    stage_name: str
+    workflow_id: Id
+    #: Compensation only: ``{parameters, vars, input, output}`` as they were when the task was sent
+    #: and answered.
+    original_context: dict[str, Any] | None = None
+    #: Compensation only: ids that the task declared with its result.
+    artifacts_to_undo: list[str] | None = None
+
+    workflow: str
+    task: Id
+    attempt: int = Field(ge=1)
+    role: Role
+    action: str
+    input: Any = None
+    #: True: ask with a ``ClaimMessage`` before running, whatever the delivery count.
+    claim: bool = False
+    #: True: sent again by recovery; always to be claimed.
+    resent: bool = False
+    #: The same for every attempt and delivery of this task.
+    idempotency_key: str
+    #: Seconds that one run may take; the agent ends it then. None: no limit.
+    timeout_s: float | None = None
+    #: The compensated task's identity is its own task id without the suffix ``-undo``.
+    trace: str
+
+
+class ErrorInfo(_Message):
+    """Why a task failed. ``type`` is one of ``ERROR_TYPES`` or the agent's own word."""
+
+    type: str = Field(min_length=1, max_length=200)
+    message: str = ""
+    retryable: bool = True
+    #: Seconds to wait before the next attempt, instead of the retry policy's delay.
+    retry_after_s: float | None = Field(default=None, ge=0)
+
+
+#: Error types with a meaning of their own; any other is the agent's.
+ERROR_TYPES: Final = frozenset(
+    {
+        "timeout",
+        "start_timeout",
+        "agent_lost",
+        "no_handler",
+        "rejected",
+        "approval_timeout",
+        "cancelled",
+        "denied",
+        "bad_result",
+        "bad_input",
+    }
+)
+
+
+class ResultStatus(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class ResultMessage(_Message):
+    """The end of one attempt, on ``inbox_subject``; stored before the task is acknowledged."""
+
+    kind: Literal["result"] = "result"
+    task: Id
+    attempt: int = Field(ge=1)
+    status: ResultStatus
+    output: Any = None
+    #: Ids that a compensation is to undo.
+    artifacts: list[str] = Field(default_factory=list, max_length=10_000)
+    error: ErrorInfo | None = None
+    agent: Id
+    started_at: datetime | None = None
+
+
+class ClaimMessage(_Message):
+    """Asks to run an attempt, on ``inbox_subject``; answered on the core subject ``reply``.
+
+    ``claim`` is unique per delivery; the same claim gets the same answer, so an agent that hears
+    nothing sends the same message again.
+    """
+
+    kind: Literal["claim"] = "claim"
+    claim: Id
+    task: Id
+    attempt: int = Field(ge=1)
+    agent: Id
+    #: The server's delivery count of the task message, 1 for the first.
+    delivery: int = Field(ge=1)
+    reply: str = Field(min_length=1, max_length=256)
+
+
+class ClaimVerdict(StrEnum):
+    """The answer to a claim."""
+
+    RUN = "run"
+    SKIP = "skip"  # answered, superseded or cancelled: acknowledge and forget
+    LATER = "later"  # another live agent runs it: nak with ``retry_after_s``
+    HOLD = "hold"  # an operator must decide: acknowledge and forget
+
+
+class ClaimAnswer(_Message):
+    """Published on the claim's ``reply`` after the claim was stored."""
+
+    claim: Id
+    answer: ClaimVerdict
+    retry_after_s: float = PRESENCE_TTL_S
+
+
+class CommandMessage(_Message):
+    """What a person or a program asks of an instance, on ``inbox_subject`` with COMMAND_SOURCE.
+
+    ``command`` is made by the client and unique per instance: a repeat gets the first answer.
+    """
+
+    kind: Literal["command"] = "command"
+    command: Id
+    name: Literal["start", "approve", "reject", "cancel"]
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    #: Who asks.
+    by: str = Field(default="", max_length=256)
+    #: Core subject for the answer, a ``CommandReply``.
+    reply: str | None = Field(default=None, max_length=256)
+
+
+class CommandReply(_Message):
+    """The answer to a command, sent when it is stored."""
+
+    command: str
+    ok: bool
+    #: With ``ok``: the instance's status and what the command changed.
+    result: dict[str, Any] = Field(default_factory=dict)
+    #: Without: ``RequestError.code`` and one sentence.
+    code: str | None = None
+    message: str | None = None
+
+
+InboxMessage = Annotated[ResultMessage | ClaimMessage | CommandMessage, Field(discriminator="kind")]
+INBOX_ADAPTER: Final[TypeAdapter[ResultMessage | ClaimMessage | CommandMessage]] = TypeAdapter(
+    InboxMessage
+)
+
+
+class RunningAttempt(_Message):
+    """One attempt that an agent is running now."""
+
+    instance: Id
+    task: Id
+    attempt: int
+    started_at: datetime
+
+
+class PresenceMessage(_Message):
+    """An agent is alive: its roles, its free slots, what it runs."""
+
+    agent: Id
+    roles: list[Role]
+    slots: int
+    free: int
+    running: list[RunningAttempt] = Field(default_factory=list)
+    version: str = ""
+    #: True in the last message of an agent that ends.
+    leaving: bool = False
+
+
+class ProgressMessage(_Message):
+    """How far a running attempt is; best effort, never stored."""
+
+    task: Id
+    attempt: int
+    fraction: float | None = Field(default=None, ge=0, le=1)
+    message: str = ""
+
+
+class CancelMessage(_Message):
+    """Stop running this attempt; its result is still wanted, with status ``cancelled``."""
+
+    task: Id
+    attempt: int
+    reason: str = ""
+
+
+class LifecycleEvent(_Message):
+    """One entry of an instance's history as announced on ``event_subject``; id ``instance:seq``."""
+
+    instance: Id
+    seq: int
+    type: str
+    at: datetime
+    workflow: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class DeadLetter(_Message):
+    """What could not be delivered or decoded, on ``dead_subject``."""
+
+    reason: str
+    subject: str
+    at: datetime
+    #: The original payload as text, cut to 64 KiB.
+    payload: str = ""
+    task: str | None = None
+    attempt: int | None = None

@@ -1,0 +1,1 @@
+"""sagabus: durable workflows and sagas across processes, on NATS and SurrealDB."""

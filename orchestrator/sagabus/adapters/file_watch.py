@@ -1,0 +1,90 @@
+"""Tells when files that match some patterns change, however they are changed.
+
+The notices of the operating system only wake it up; what counts is whether the files look different
+from before. So it does not matter whether an editor writes in place or renames a new file over the
+old, whether a directory appears later, or whether a mounted volume swaps a link; and where notices
+do not come at all (network file systems), the files are looked at now and then anyway.
+"""
+
+import asyncio
+import glob
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+from watchfiles import awatch
+
+#: A special character as ``glob.escape`` writes it.
+_ESCAPED = re.compile(r"\[([*?[])\]")
+
+#: File, inode, size and time of change in nanoseconds.
+_Look = frozenset[tuple[str, int, int, int]]
+
+
+async def watch_files(
+    patterns: Callable[[], Sequence[str]], *, poll_s: float = 2.0, debounce_s: float = 0.1
+) -> AsyncIterator[None]:
+    """Yield once when watching has begun, and then after each change of the files.
+
+    ``patterns`` is asked again before each look, so that what is watched may change. The first
+    yield is for whatever was changed between the caller's own reading and now.
+    """
+    before: _Look | None = None
+    while True:
+        roots = await asyncio.to_thread(_roots, patterns())
+        events = awatch(
+            *roots,
+            watch_filter=None,
+            debounce=round(debounce_s * 1_000),
+            rust_timeout=round(poll_s * 1_000),
+            yield_on_timeout=True,
+            recursive=False,
+        )
+        async with aclosing(events):
+            # Looking only after the first notice or timeout: no notice comes before that.
+            async for _ in events:
+                look = await asyncio.to_thread(_look, patterns())
+                if look != before:
+                    before = look
+                    yield None
+                if await asyncio.to_thread(_roots, patterns()) != roots:
+                    break
+
+
+def _look(patterns: Sequence[str]) -> _Look:
+    seen = set()
+    for pattern in patterns:
+        for name in glob.glob(pattern, recursive=True):  # noqa: PTH207
+            try:
+                stat = Path(name).stat()
+            except OSError:  # gone since
+                continue
+            seen.add((name, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return frozenset(seen)
+
+
+def _roots(patterns: Sequence[str]) -> frozenset[Path]:
+    """Directories whose entries decide what the patterns match; those that exist."""
+    roots = set()
+    for pattern in patterns:
+        names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        for path in (_fixed_part(pattern), *map(Path, names)):
+            for directory in (path.parent, path.resolve().parent):
+                roots.add(_existing(directory))
+    return frozenset(roots)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """``pattern`` up to and including its first part that matches many names."""
+    parts = Path(pattern).parts
+    for number, part in enumerate(parts, 1):
+        if glob.has_magic(_ESCAPED.sub("", part)):
+            parts = parts[:number]
+            break
+    return Path(*(_ESCAPED.sub(r"\1", part) for part in parts))
+
+
+def _existing(directory: Path) -> Path:
+    """``directory``, or the nearest one above it that exists."""
+    return next((path for path in (directory, *directory.parents) if path.is_dir()), Path("/"))

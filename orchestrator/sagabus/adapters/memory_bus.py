@@ -1,0 +1,229 @@
+"""The bus on a ``MemoryBroker``: for tests and rehearsals, held to the same contract suite."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+
+from sagabus.adapters.memory_broker import MemoryBroker
+from sagabus.adapters.partitioning import partition_of
+from sagabus.errors import BadMessageError, BusUnavailableError
+from sagabus.ports import Delivery, Inbox, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus_agents import wire
+
+
+class MemoryBus:
+    """See ``sagabus.ports.Bus``; one orchestrator's connection to a broker."""
+
+    def __init__(self, broker: MemoryBroker | None = None) -> None:
+        self.broker = broker or MemoryBroker()
+        self.broker.make_streams()
+        self._is_closed = False
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are."""
+        return self.broker.partitions
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker can be reached now."""
+        return self.broker.is_up and not self._is_closed
+
+    @property
+    def generation(self) -> int:
+        """Raised when the broker came back or its streams had to be made again."""
+        return self.broker.generation
+
+    def partition_of(self, instance_id: str) -> int:
+        """The partition of an instance."""
+        return partition_of(instance_id, self.broker.partitions)
+
+    async def ensure(self, roles: Sequence[str]) -> None:
+        """Make the streams and roles that are missing."""
+        self._require()
+        self.broker.make_streams()
+        self.broker.roles.update(roles)
+
+    async def open_inbox(self, partition: int, epoch: int) -> Inbox:
+        """Replace every older consumer of the partition.
+
+        Raises:
+            PartitionLostError: a newer owner reads it.
+        """
+        self._require()
+        self.broker.make_streams()
+        return MemoryInbox(self, partition, epoch)
+
+    async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
+        """Store all, events first."""
+        for event in events:
+            _check_size(event.data)
+        for task in tasks:
+            _check_size(task.data)
+        self._require()
+        self.broker.make_streams()
+        for event in events:
+            self.broker.store_event(event.subject, event.data, event.msg_id)
+        for task in tasks:
+            self.broker.store_task(task.subject, task.data, task.msg_id)
+
+    async def purge_task(self, subject: str) -> None:
+        """Remove a task."""
+        self._require()
+        self.broker.purge_task(subject)
+
+    async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a command in the inbox of the instance's partition."""
+        _check_size(data)
+        self._require()
+        self.broker.make_streams()
+        subject = wire.inbox_subject(instance_id, wire.COMMAND_SOURCE)
+        self.broker.store_inbox(subject, data, msg_id)
+
+    async def notify(self, subject: str, data: bytes) -> None:
+        """Core publish, best effort."""
+        _check_size(data)
+        if self.is_connected:
+            self.broker.deliver(subject, data)
+
+    async def dead_letter(self, subject: str, data: bytes) -> None:
+        """Keep a dead letter."""
+        _check_size(data)
+        self._require()
+        self.broker.store_dead(subject, data)
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[str, bytes], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Core subscription from now until the end of the context."""
+        self._require()
+        return _Subscription(self.broker.subscribe(subject, handler))
+
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
+        """Core request; answered at once or by nobody, so ``timeout_s`` never passes."""
+        self._require()
+        return self.broker.request(subject, data)
+
+    async def role_queues(self) -> list[RoleQueue]:
+        """Every role's queue."""
+        self._require()
+        return [self._role_queue(role) for role in sorted(self.broker.roles)]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        self._is_closed = True
+
+    def _role_queue(self, role: str) -> RoleQueue:
+        queued = self.broker.queued_tasks(role)
+        # Like the server, which counts a task that comes again as one that is being worked on.
+        fresh = [task for task in queued if not task.delivery]
+        running = len(queued) - len(fresh) + len(self.broker.taken_tasks(role))
+        age = self.broker.now() - fresh[0].stored_at if fresh else None
+        return RoleQueue(role, len(fresh), running, age.total_seconds() if age else 0.0)
+
+    def _require(self) -> None:
+        if not self.is_connected:
+            raise BusUnavailableError("no connection to the memory broker")
+
+
+class MemoryInbox:
+    """See ``sagabus.ports.Inbox``."""
+
+    def __init__(self, bus: MemoryBus, partition: int, epoch: int) -> None:
+        self._bus = bus
+        self._broker = bus.broker
+        self._partition = partition
+        self._name = f"p{partition}-e{epoch}"
+        self._consumer = self._broker.open_consumer(partition, epoch)
+        self._consumer.notify = self._notify
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_woken = False
+        self._is_closed = False
+
+    async def next(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Up to ``limit`` messages: what is here now, else the first to come within ``wait_s``."""
+        self._require()
+        found = self._take(limit)
+        if not found and wait_s > 0 and not self._is_woken:
+            await self._wait(wait_s)
+            self._require()
+            found = self._take(limit)
+        self._is_woken = False
+        return found
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge; void when another owner has replaced the consumer."""
+        for delivery in deliveries:
+            self._broker.ack_inbox(self._partition, self._consumer, delivery.seq)
+
+    async def is_drained(self) -> bool:
+        """True when everything stored was given out by ``next``."""
+        return await self.lag() == 0
+
+    def wake(self) -> None:
+        """Make ``next`` return at once: the one that waits, else the next one to be called."""
+        self._is_woken = True
+        self._notify()
+
+    async def lag(self) -> int:
+        """Messages stored and not yet given out."""
+        self._require()
+        if not self._bus.is_connected:
+            raise BusUnavailableError("no connection to the memory broker")
+        return len(self._broker.undelivered(self._partition, self._consumer))
+
+    async def close(self) -> None:
+        """Stop reading; the consumer stays for the next owner to replace."""
+        self._is_closed = True
+        self._notify()
+
+    def _take(self, limit: int) -> list[Delivery]:
+        if not self._bus.is_connected:
+            return []
+        return [
+            Delivery(
+                message.subject, message.data, message.seq, message.delivery, message.stored_at
+            )
+            for message in self._broker.pull(self._partition, self._consumer, limit)
+        ]
+
+    async def _wait(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(wait_s, self._notify)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _notify(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _require(self) -> None:
+        if self._is_closed:
+            raise BusUnavailableError("the inbox is closed")
+        if not self._broker.is_current(self._partition, self._consumer):
+            raise BusUnavailableError(f"the inbox consumer {self._name} is gone")
+
+
+class _Subscription(AbstractAsyncContextManager[None]):
+    """Ends a subscription."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > wire.MAX_MESSAGE_BYTES:
+        raise BadMessageError(f"a message of {len(data):,} bytes may not be sent")

@@ -1,0 +1,223 @@
+"""The store in memory: the same promises as on disk, for tests and rehearsals.
+
+Rows are kept as the same JSON text that the database keeps, so nothing is shared with a caller, and
+what has no JSON form is refused here as there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sagabus.adapters.page_cursor import dump_cursor, load_cursor
+from sagabus.adapters.store_codec import (
+    dump_attempt,
+    dump_document,
+    dump_events,
+    dump_instance,
+    load_attempt,
+    load_document,
+    load_events,
+    load_instance,
+)
+from sagabus.adapters.store_errors import partition_lost, version_conflict
+from sagabus.core.instance import Attempt, InstanceState, InstanceStatus
+from sagabus.errors import StoreUnavailableError
+from sagabus.ports import ActiveInstances, Batch, HistoryEntry, Page, PartitionClaim
+
+
+@dataclass(slots=True)
+class _Partition:
+    epoch: int = 0
+    batch: int = 0
+    published: int = 0
+    last_history: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    partition: int
+    workflow: str
+    status: InstanceStatus
+    version: int
+    created_at: datetime
+    text: str
+
+
+class MemoryStore:
+    """A ``ports.Store`` that ends with the process."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, _Partition] = {}
+        self._instances: dict[str, _Row] = {}
+        self._attempts: dict[str, dict[tuple[str, int], str]] = {}
+        #: By partition, then instance: keys of attempts that ask for something.
+        self._open: dict[int, dict[str, set[tuple[str, int]]]] = {}
+        self._history: dict[str, dict[int, tuple[str, str]]] = {}
+        self._definitions: dict[str, str] = {}
+        self._is_closed = False
+
+    async def take_partition(self, partition: int) -> PartitionClaim:
+        """Raise the partition's epoch and read it."""
+        self._check_open()
+        row = self._partitions.setdefault(partition, _Partition())
+        row.epoch += 1
+        last = [self._entry(instance_id, version) for instance_id, version in row.last_history]
+        return PartitionClaim(row.epoch, row.batch, row.published, last)
+
+    async def commit(self, batch: Batch) -> None:
+        """Store a batch, all or nothing."""
+        self._check_open()
+        instances = self._next_rows(batch)
+        attempts = [
+            (instance_id, attempt, dump_attempt(attempt, instance_id))
+            for instance_id, attempt in batch.attempts
+        ]
+        history = [(entry, dump_events(entry.events, entry.instance)) for entry in batch.history]
+        row = self._partitions.get(batch.partition)
+        if row is None or (row.epoch, row.batch) != (batch.epoch, batch.number - 1):
+            raise partition_lost(batch.partition)
+        self._check_versions(batch)
+        # Nothing below can fail.
+        row.batch = batch.number
+        row.published = batch.published
+        row.last_history = [(entry.instance, entry.version) for entry in batch.history]
+        self._instances.update(instances)
+        for instance_id, attempt, text in attempts:
+            self._put_attempt(batch.partition, instance_id, attempt, text)
+        for entry, text in history:
+            self._history.setdefault(entry.instance, {})[entry.version] = (entry.workflow, text)
+
+    async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
+        """Whether batch ``number`` under ``epoch`` took effect."""
+        self._check_open()
+        row = self._partitions.get(partition)
+        if row is None or row.epoch != epoch or row.batch not in {number, number - 1}:
+            raise partition_lost(partition)
+        return row.batch == number
+
+    async def load_active(self, partition: int) -> ActiveInstances:
+        """Everything unfinished of a partition."""
+        self._check_open()
+        found = ActiveInstances()
+        tries = self._open.get(partition, {})
+        for instance_id, row in self._instances.items():
+            if row.partition != partition:
+                continue
+            if not row.status.is_terminal or tries.get(instance_id):
+                found.instances.append(load_instance(row.text))
+        for instance_id, keys in tries.items():
+            texts = self._attempts[instance_id]
+            found.open_attempts.extend((instance_id, load_attempt(texts[key])) for key in keys)
+        return found
+
+    async def load_instance(self, instance_id: str) -> InstanceState | None:
+        """One instance with all its attempts."""
+        self._check_open()
+        row = self._instances.get(instance_id)
+        if row is None:
+            return None
+        state = InstanceState(load_instance(row.text))
+        for attempt in await self.load_attempts(instance_id):
+            state.attempts.setdefault(attempt.task, []).append(attempt)
+        return state
+
+    async def load_attempts(self, instance_id: str) -> list[Attempt]:
+        """Every attempt of an instance, by task, then by number."""
+        self._check_open()
+        texts = self._attempts.get(instance_id, {})
+        return [load_attempt(texts[key]) for key in sorted(texts)]
+
+    async def history(self, instance_id: str) -> list[HistoryEntry]:
+        """The history of an instance, oldest first."""
+        self._check_open()
+        versions = sorted(self._history.get(instance_id, {}))
+        return [self._entry(instance_id, version) for version in versions]
+
+    async def list_instances(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Instances, newest first."""
+        self._check_open()
+        after = load_cursor(cursor) if cursor is not None else None
+        keys = [
+            (row.created_at, instance_id)
+            for instance_id, row in self._instances.items()
+            if (workflow is None or row.workflow == workflow)
+            and (status is None or row.status == status)
+            and (after is None or (row.created_at, instance_id) < after)
+        ]
+        keys.sort(reverse=True)
+        found = [load_instance(self._instances[key].text) for _, key in keys[:limit]]
+        return Page(found, dump_cursor(found[-1]) if found and len(keys) > limit else None)
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Number of instances per status, 0 where there are none."""
+        self._check_open()
+        counts = {status.value: 0 for status in InstanceStatus}
+        for row in self._instances.values():
+            counts[row.status.value] += 1
+        return counts
+
+    async def save_definition(self, digest: str, name: str, document: Mapping[str, Any]) -> None:
+        """Keep a definition snapshot."""
+        self._check_open()
+        self._definitions.setdefault(digest, dump_document(document))
+
+    async def load_definition(self, digest: str) -> Mapping[str, Any] | None:
+        """A snapshot by digest."""
+        self._check_open()
+        text = self._definitions.get(digest)
+        return load_document(text) if text is not None else None
+
+    async def ping(self) -> None:
+        """Nothing to reach."""
+        self._check_open()
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._is_closed = True
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailableError("the store was closed")
+
+    def _next_rows(self, batch: Batch) -> dict[str, _Row]:
+        return {
+            each.id: _Row(
+                batch.partition,
+                each.workflow,
+                each.status,
+                each.version,
+                each.created_at,
+                dump_instance(each),
+            )
+            for each in batch.instances
+        }
+
+    def _check_versions(self, batch: Batch) -> None:
+        versions: dict[str, int] = {}
+        for each in batch.instances:
+            row = self._instances.get(each.id)
+            held = versions.get(each.id, row.version if row is not None else 0)
+            if held != each.version - 1:
+                raise version_conflict(each.id)
+            versions[each.id] = each.version
+
+    def _put_attempt(self, partition: int, instance_id: str, attempt: Attempt, text: str) -> None:
+        key = (attempt.task, attempt.attempt)
+        self._attempts.setdefault(instance_id, {})[key] = text
+        open_keys = self._open.setdefault(partition, {}).setdefault(instance_id, set())
+        if attempt.is_open:
+            open_keys.add(key)
+        else:
+            open_keys.discard(key)
+
+    def _entry(self, instance_id: str, version: int) -> HistoryEntry:
+        workflow, text = self._history[instance_id][version]
+        return HistoryEntry(instance_id, version, workflow, load_events(text))

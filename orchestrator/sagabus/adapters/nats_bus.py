@@ -1,0 +1,253 @@
+"""The bus on NATS JetStream: see ``sagabus.ports.Bus``."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import structlog
+from nats import errors as nats_errors
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerInfo
+from nats.js.errors import NoStreamResponseError, NotFoundError
+
+from sagabus.adapters.nats_connection import NatsConnection, translated
+from sagabus.adapters.nats_inbox import NatsInbox
+from sagabus.adapters.nats_publisher import MSG_ID, NatsPublisher, check_size
+from sagabus.adapters.nats_streams import NatsStreams
+from sagabus.adapters.partitioning import partition_of
+from sagabus.errors import BusUnavailableError
+from sagabus.ports import Inbox, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus_agents import wire
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 0.1
+_STORE_S = 3.0
+
+
+class NatsBus:
+    """See ``sagabus.ports.Bus``; made by ``connect``."""
+
+    def __init__(self, connection: NatsConnection, streams: NatsStreams) -> None:
+        self._connection = connection
+        self._streams = streams
+        self._publisher = NatsPublisher(connection, streams, self._restore)
+        self._generation = 0
+        self._is_ready = True
+        connection.on_reconnect(self._on_reconnect)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        partitions: int = 8,
+        replicas: int = 1,
+        name: str = "sagabus",
+        timeout_s: float = 5.0,
+    ) -> Self:
+        """Connect and make the streams that are missing.
+
+        Args:
+            url: one address, or several of one cluster with commas between.
+            partitions: for the streams if they are made now; existing ones keep their count.
+            replicas: likewise.
+            name: shown by the server's monitoring.
+            timeout_s: how long to wait for an answer, here and not later: a connection once made
+                is kept up for ever.
+
+        Raises:
+            BusUnavailableError: nobody answers, or not with JetStream.
+        """
+        connection = await NatsConnection.open(url, name=name, timeout_s=timeout_s)
+        try:
+            streams = NatsStreams(connection, partitions=partitions, replicas=replicas)
+            await streams.ensure()
+            self = cls(connection, streams)
+            await self._publisher.start()
+        except BaseException:
+            await connection.close()
+            raise
+        return self
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; fixed when the streams were created."""
+        return self._streams.partitions
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up now and the streams are known to be there."""
+        return self._is_ready and self._connection.is_connected
+
+    @property
+    def generation(self) -> int:
+        """Raised when the connection came back or streams had to be made again."""
+        return self._generation
+
+    @property
+    def replicas(self) -> int:
+        """Copies of each stream in a cluster."""
+        return self._streams.replicas
+
+    @property
+    def connection(self) -> NatsConnection:
+        """What leases on the same bus share."""
+        return self._connection
+
+    def partition_of(self, instance_id: str) -> int:
+        """The partition that the server's subject transform gives to ``instance_id``."""
+        return partition_of(instance_id, self._streams.partitions)
+
+    async def ensure(self, roles: Sequence[str]) -> None:
+        """Create streams and one durable consumer per role where they are missing."""
+        if await self._streams.ensure(roles):
+            log.warning("streams_made_again")
+            self._generation += 1
+
+    async def open_inbox(self, partition: int, epoch: int) -> Inbox:
+        """Delete every older consumer of the partition and create ``p<k>-e<epoch>``.
+
+        Raises:
+            PartitionLostError: a newer owner reads it.
+        """
+        await self._restore()
+        return await NatsInbox.open(self._connection, partition, epoch)
+
+    async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
+        """Store all, events first; returns when the server has stored them."""
+        await self._publisher.publish(events, tasks)
+
+    async def purge_task(self, subject: str) -> None:
+        """Remove a queued task; one that is being worked on loses its message too."""
+        with translated(f"purge {subject}"):
+            await self._connection.jetstream.purge_stream(wire.STREAM_TASKS, subject=subject)
+
+    async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a command in the inbox of the instance's partition."""
+        subject = wire.inbox_subject(instance_id, wire.COMMAND_SOURCE)
+        await self._store(subject, data, {MSG_ID: msg_id})
+
+    async def dead_letter(self, subject: str, data: bytes) -> None:
+        """Keep a dead letter."""
+        await self._store(subject, data, None)
+
+    async def notify(self, subject: str, data: bytes) -> None:
+        """Core publish, best effort: nothing is raised while the bus is away."""
+        check_size(subject, data)
+        with suppress(nats_errors.Error, BusUnavailableError):
+            await self._connection.client.publish(subject, data)
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[str, bytes], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Core subscription from now until the end of the context."""
+
+        async def deliver(message: Msg) -> None:
+            try:
+                handler(message.subject, message.data)
+            except Exception:
+                log.exception("bus_handler_failed", subject=message.subject)
+
+        key = await self._connection.subscribe(subject, deliver)
+        with translated(f"subscribe to {subject}"):
+            await self._connection.client.flush(timeout=int(_STORE_S))
+        return _Subscription(self._connection, key)
+
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
+        """Core request.
+
+        Raises:
+            BusUnavailableError: nobody listens, or no answer within ``timeout_s``.
+        """
+        check_size(subject, data)
+        self._connection.require()
+        with translated(f"get an answer on {subject}"):
+            reply = await self._connection.client.request(subject, data, timeout=timeout_s)
+        return bytes(reply.data)
+
+    async def role_queues(self) -> list[RoleQueue]:
+        """Every role's queue."""
+        with translated("read the role queues"):
+            found: list[ConsumerInfo] = []
+            while page := await self._connection.jetstream.consumers_info(
+                wire.STREAM_TASKS, offset=len(found)
+            ):
+                found += page
+            return list(await asyncio.gather(*(self._role_queue(info) for info in found)))
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+        await self._connection.close()
+
+    async def _role_queue(self, info: ConsumerInfo) -> RoleQueue:
+        role = info.name
+        queued = info.num_pending or 0
+        age_s = 0.0
+        if queued:
+            delivered = info.delivered.stream_seq if info.delivered else 0
+            with suppress(NotFoundError):  # taken in the meantime
+                oldest = await self._connection.jetstream.get_msg(
+                    wire.STREAM_TASKS,
+                    seq=delivered + 1,
+                    subject=wire.task_filter(role),
+                    next=True,
+                )
+                if oldest.time is not None:
+                    age_s = max(0.0, (datetime.now(UTC) - oldest.time).total_seconds())
+        return RoleQueue(role, queued, info.num_ack_pending or 0, age_s)
+
+    async def _store(self, subject: str, data: bytes, headers: dict[str, str] | None) -> None:
+        check_size(subject, data)
+        with translated(f"store a message on {subject}"):
+            try:
+                await self._connection.jetstream.publish(
+                    subject, data, timeout=_STORE_S, headers=headers
+                )
+            except NoStreamResponseError:
+                await self._restore()
+                await self._connection.jetstream.publish(
+                    subject, data, timeout=_STORE_S, headers=headers
+                )
+
+    async def _restore(self) -> None:
+        """Make what is missing again, for the roles known so far."""
+        await self.ensure(())
+
+    def _on_reconnect(self) -> None:
+        self._is_ready = False
+        self._connection.spawn(self._come_back(), "nats-bus-back")
+
+    async def _come_back(self) -> None:
+        """The connection is back; the bus is when the streams are."""
+        while self._connection.is_connected:
+            try:
+                if await self._streams.ensure():
+                    log.warning("streams_made_again")
+            except BusUnavailableError as error:
+                log.debug("bus_not_yet_back", error=str(error))
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._generation += 1
+            self._is_ready = True
+            return
+
+
+class _Subscription(AbstractAsyncContextManager[None]):
+    """Ends a subscription."""
+
+    def __init__(self, connection: NatsConnection, key: int) -> None:
+        self._connection = connection
+        self._key = key
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(BusUnavailableError):
+            await self._connection.unsubscribe(self._key)

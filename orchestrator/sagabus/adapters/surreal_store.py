@@ -1,0 +1,248 @@
+"""The store on SurrealDB: what it promises stands at ``ports.Store``.
+
+The workflow columns are for queries and people; what the machine reads is the row's JSON text.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from sagabus.adapters.migrations import migrate
+from sagabus.adapters.page_cursor import dump_cursor, load_cursor
+from sagabus.adapters.store_codec import (
+    CorruptRowError,
+    dump_document,
+    load_attempt,
+    load_document,
+    load_events,
+    load_instance,
+)
+from sagabus.adapters.store_errors import partition_lost, version_conflict
+from sagabus.adapters.surreal_connection import SurrealConnection
+from sagabus.adapters.surreal_reload import load_active
+from sagabus.adapters.surreal_response import StatementError
+from sagabus.adapters.surreal_rows import CONFLICT, LOST, commit_statement
+from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.errors import StoreError
+from sagabus.ports import ActiveInstances, Batch, HistoryEntry, Page, PartitionClaim
+
+_TAKE: Final = """{
+LET $p = (UPSERT ONLY type::record('partition', $partition) SET
+  epoch = (epoch ?? 0) + 1, batch = batch ?? 0, published = published ?? 0,
+  last_history = last_history ?? []);
+RETURN [$p.epoch, $p.batch, $p.published, (
+  SELECT VALUE [record::id(id), workflow, events]
+  FROM $p.last_history.map(|$key| type::record('history_event', $key)))];
+};"""
+_ATTEMPTS: Final = "SELECT VALUE state FROM task_execution:[$id, '']..[$id, []];"
+_INSTANCE: Final = "SELECT VALUE state FROM type::record('workflow_instances', $id);"
+_HISTORY: Final = """
+SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []];
+"""
+_SNAPSHOT: Final = """
+INSERT IGNORE INTO definition_snapshot { id: $digest, name: $name, source: $source } RETURN NONE;
+"""
+_COUNT: Final = "SELECT count() FROM workflow_instances WHERE status = '{status}' GROUP ALL;"
+_PAGE: Final = """
+SELECT VALUE state FROM (SELECT state, created_at, id FROM workflow_instances
+  {where} ORDER BY created_at DESC, id DESC LIMIT $limit);
+"""
+_SAME_INSTANT: Final = "created_at = $created_at AND id < type::record('workflow_instances', $id)"
+
+
+class SurrealStore:
+    """A ``ports.Store``; use ``open``."""
+
+    def __init__(self, connection: SurrealConnection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        namespace: str = "sagabus",
+        database: str = "sagabus",
+        migrations: Path,
+        timeout_s: float = 10.0,
+    ) -> "SurrealStore":
+        """Connect to ``mem://``, ``surrealkv://PATH`` or ``ws://HOST:PORT/rpc``, and migrate.
+
+        Raises:
+            SettingsError: the address or a name cannot be used.
+            StoreUnavailableError: nothing answers at the address.
+            MigrationError: the files in ``migrations`` and the database do not agree.
+            StoreError: the database refuses: wrong password, or its files are in use.
+        """
+        connection = await SurrealConnection.open(
+            url,
+            user=user,
+            password=password,
+            namespace=namespace,
+            database=database,
+            timeout_s=timeout_s,
+        )
+        try:
+            await migrate(connection, migrations)
+        except BaseException:
+            await connection.close()
+            raise
+        return cls(connection)
+
+    async def take_partition(self, partition: int) -> PartitionClaim:
+        """Raise the partition's epoch and read it."""
+        [[epoch, batch, published, history]] = await self._connection.run(
+            _TAKE, partition=partition
+        )
+        return PartitionClaim(epoch, batch, published, [_entry(*row) for row in history])
+
+    async def commit(self, batch: Batch) -> None:
+        """Store a batch, all or nothing."""
+        statement, text = commit_statement(batch)
+        try:
+            await self._connection.run(statement, batch=text)
+        except StatementError as error:
+            raise _commit_error(batch, error) from error
+
+    async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
+        """Whether batch ``number`` under ``epoch`` took effect."""
+        [rows] = await self._connection.run(
+            "SELECT VALUE [epoch, batch] FROM type::record('partition', $partition)",
+            partition=partition,
+        )
+        if rows not in ([[epoch, number]], [[epoch, number - 1]]):
+            raise partition_lost(partition)
+        return bool(rows[0][1] == number)
+
+    async def load_active(self, partition: int) -> ActiveInstances:
+        """Everything unfinished of a partition."""
+        return await load_active(self._connection, partition)
+
+    async def load_instance(self, instance_id: str) -> InstanceState | None:
+        """One instance with all its attempts."""
+        [rows, attempts] = await self._connection.run(_INSTANCE + _ATTEMPTS, id=instance_id)
+        if not rows:
+            return None
+        try:
+            state = InstanceState(load_instance(rows[0]))
+            for text in attempts:
+                attempt = load_attempt(text)
+                state.attempts.setdefault(attempt.task, []).append(attempt)
+        except CorruptRowError as error:
+            raise _unreadable(instance_id, error) from error
+        return state
+
+    async def load_attempts(self, instance_id: str) -> list[Attempt]:
+        """Every attempt of an instance, by task, then by number."""
+        [rows] = await self._connection.run(_ATTEMPTS, id=instance_id)
+        try:
+            return [load_attempt(text) for text in rows]
+        except CorruptRowError as error:
+            raise _unreadable(instance_id, error) from error
+
+    async def history(self, instance_id: str) -> list[HistoryEntry]:
+        """The history of an instance, oldest first."""
+        [rows] = await self._connection.run(_HISTORY, id=instance_id)
+        return [_entry(*row) for row in rows]
+
+    async def list_instances(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Instances, newest first."""
+        parameters: dict[str, Any] = {"limit": limit + 1}
+        filters = []
+        for column, value in (("template_name", workflow), ("status", status)):
+            if value is not None:
+                filters.append(f"{column} = ${column}")
+                parameters[column] = value
+        if cursor is None:
+            [rows] = await self._connection.run(_page(filters), **parameters)
+        else:
+            created_at, instance_id = load_cursor(cursor)
+            # Two closed questions: one OR would not use the index.
+            [same_instant, older] = await self._connection.run(
+                _page([*filters, _SAME_INSTANT]) + _page([*filters, "created_at < $created_at"]),
+                created_at=created_at,
+                id=instance_id,
+                **parameters,
+            )
+            rows = same_instant + older
+        found = _readable(rows[:limit])
+        return Page(found, dump_cursor(found[-1]) if found and len(rows) > limit else None)
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Number of instances per status, 0 where there are none."""
+        results = await self._connection.run(
+            "".join(_COUNT.format(status=status.value) for status in InstanceStatus)
+        )
+        return {
+            status.value: rows[0]["count"] if rows else 0
+            for status, rows in zip(InstanceStatus, results, strict=True)
+        }
+
+    async def save_definition(self, digest: str, name: str, document: Mapping[str, Any]) -> None:
+        """Keep a definition snapshot."""
+        await self._connection.run(
+            _SNAPSHOT, digest=digest, name=name, source=dump_document(document)
+        )
+
+    async def load_definition(self, digest: str) -> Mapping[str, Any] | None:
+        """A snapshot by digest."""
+        [rows] = await self._connection.run(
+            "SELECT VALUE source FROM type::record('definition_snapshot', $digest)", digest=digest
+        )
+        return load_document(rows[0]) if rows else None
+
+    async def ping(self) -> None:
+        """A cheap round trip."""
+        await self._connection.run("RETURN true")
+
+    async def close(self) -> None:
+        """Release the database."""
+        await self._connection.close()
+
+
+def _page(conditions: list[str]) -> str:
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return _PAGE.format(where=where)
+
+
+def _readable(rows: list[str]) -> list[Instance]:
+    """One corrupt row must not hide all others; the reload names it."""
+    found = []
+    for text in rows:
+        with contextlib.suppress(CorruptRowError):
+            found.append(load_instance(text))
+    return found
+
+
+def _entry(key: tuple[str, int], workflow: str, events: str) -> HistoryEntry:
+    instance_id, version = key
+    try:
+        return HistoryEntry(instance_id, version, workflow, load_events(events))
+    except CorruptRowError as error:
+        raise _unreadable(instance_id, error) from error
+
+
+def _unreadable(instance_id: str, error: CorruptRowError) -> StoreError:
+    return StoreError(f"what is stored of instance {instance_id} cannot be read: {error}")
+
+
+def _commit_error(batch: Batch, error: StatementError) -> StoreError:
+    message = str(error)
+    if LOST in message:
+        return partition_lost(batch.partition)
+    if CONFLICT in message:
+        return version_conflict(message.partition(CONFLICT)[2])
+    table, _, key = error.record.partition(":")
+    if error.kind == "AlreadyExists" and table == "workflow_instances":
+        return version_conflict(key.strip("`⟨⟩"))
+    return error

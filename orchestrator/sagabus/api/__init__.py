@@ -1,0 +1,1 @@
+"""The HTTP API: the orchestrator's commands and queries, for loopback callers."""

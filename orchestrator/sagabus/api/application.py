@@ -1,0 +1,33 @@
+"""The web application: routes, guard and failures around one orchestrator."""
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse
+
+from sagabus.api import executions, failures, service, workflows
+from sagabus.api.docs_page import render
+from sagabus.api.facade import Facade
+from sagabus.api.guard import Guard
+from sagabus.settings import VERSION
+
+
+def create_app(orchestrator: Facade) -> FastAPI:
+    """The API of ``orchestrator``, to be served on loopback only: it authenticates nobody."""
+    app = FastAPI(
+        title="sagabus",
+        version=VERSION,
+        summary="Durable workflows and sagas across processes",
+        # The stock pages load their scripts from elsewhere; ours needs nothing but this server.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.orchestrator = orchestrator
+    for router in (workflows.router, executions.router, service.router):
+        app.include_router(router)
+    failures.install(app)
+    app.add_middleware(Guard)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(render(app.openapi()))
+
+    return app

@@ -1,0 +1,205 @@
+"""What the API takes, and what it answers beside instances (``sagabus.views``)."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sagabus.core.definition import Definition, Stage
+from sagabus.views import EventView, InstanceSummary, TaskView, View
+from sagabus_agents.wire import Id, PresenceMessage
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExecuteRequest(_Request):
+    """Start an instance."""
+
+    #: The same id again returns the same instance and starts nothing.
+    id: Id | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    #: Who asks.
+    by: str = Field(default="", max_length=256)
+
+
+class CancelRequest(_Request):
+    """End an instance and undo what it did."""
+
+    by: str = Field(default="", max_length=256)
+    reason: str = Field(default="", max_length=2000)
+
+
+class DecisionRequest(CancelRequest):
+    """Answer the approval that ``stage`` waits for."""
+
+    stage: str = Field(min_length=1, max_length=64)
+
+
+class CommandView(View):
+    """A command that was carried out and stored."""
+
+    #: The ``Idempotency-Key``, or one made for this request.
+    command: str
+    result: dict[str, Any]
+
+
+class ErrorDocument(View):
+    """Any answer that is not a success."""
+
+    #: A stable word; ``message`` is for people.
+    code: str
+    message: str
+
+
+class StageDefinitionView(View):
+    """A stage of a definition."""
+
+    name: str
+    agents: list[str]
+    action: str
+    parallel: bool
+    max_parallel: int
+    approval_required: bool
+    classification: str
+    compensation_agents: list[str]
+    timeout_s: float | None
+    max_retries: int
+    #: Stages that follow its success.
+    next: list[str]
+
+
+class WorkflowView(View):
+    """A definition in force."""
+
+    name: str
+    version: str
+    description: str
+    enabled: bool
+    trigger: str
+    tags: list[str]
+    labels: dict[str, str]
+    digest: str
+    workflow_timeout_s: float | None
+    max_parallel_tasks: int
+    entry: list[str]
+    stages: list[StageDefinitionView]
+
+
+class WorkflowList(View):
+    """Every definition in force, by name."""
+
+    items: list[WorkflowView]
+
+
+class InstanceList(View):
+    """Instances, newest first; ``cursor`` continues, null at the end."""
+
+    items: list[InstanceSummary]
+    cursor: str | None
+
+
+class TaskList(View):
+    """Tasks and compensations of an instance, in the order in which they were first sent."""
+
+    items: list[TaskView]
+
+
+class HistoryList(View):
+    """History of an instance; ``next_after`` continues, null at the end."""
+
+    items: list[EventView]
+    next_after: int | None
+
+
+class RunningView(View):
+    """An attempt that an agent runs now."""
+
+    instance: str
+    task: str
+    attempt: int
+    started_at: datetime
+
+
+class AgentView(View):
+    """An agent that is alive now."""
+
+    agent: str
+    roles: list[str]
+    slots: int
+    free: int
+    version: str
+    running: list[RunningView]
+
+
+class AgentList(View):
+    """Every agent that is alive now, by name."""
+
+    items: list[AgentView]
+
+
+class ComponentView(View):
+    """How one part of the orchestrator is."""
+
+    ok: bool
+    detail: str
+
+
+class HealthView(View):
+    """How the orchestrator is; ``degraded`` heals by itself once its cause is gone."""
+
+    status: str
+    version: str
+    agents: int
+    store: ComponentView
+    bus: ComponentView
+    loops: ComponentView
+    config: ComponentView
+
+
+def workflow_of(definition: Definition) -> WorkflowView:
+    """The document of a definition."""
+    timeout = definition.workflow_timeout
+    return WorkflowView(
+        name=definition.name,
+        version=definition.version,
+        description=definition.description,
+        enabled=definition.enabled,
+        trigger=definition.trigger,
+        tags=list(definition.tags),
+        labels=dict(definition.labels),
+        digest=definition.digest,
+        workflow_timeout_s=timeout.total_seconds() if timeout else None,
+        max_parallel_tasks=definition.max_parallel_tasks,
+        entry=list(definition.entry),
+        stages=[_stage_of(stage) for stage in definition.stages.values()],
+    )
+
+
+def agent_of(presence: PresenceMessage) -> AgentView:
+    """The document of an agent."""
+    return AgentView(
+        agent=presence.agent,
+        roles=presence.roles,
+        slots=presence.slots,
+        free=presence.free,
+        version=presence.version,
+        running=[RunningView(**running.model_dump()) for running in presence.running],
+    )
+
+
+def _stage_of(stage: Stage) -> StageDefinitionView:
+    return StageDefinitionView(
+        name=stage.name,
+        agents=list(stage.roles),
+        action=stage.action,
+        parallel=stage.parallel,
+        max_parallel=stage.max_parallel,
+        approval_required=stage.approval is not None,
+        classification=stage.classification,
+        compensation_agents=list(stage.compensation.roles) if stage.compensation else [],
+        timeout_s=stage.timeout.total_seconds() if stage.timeout else None,
+        max_retries=stage.retry.count,
+        next=list(stage.routes.on_success),
+    )

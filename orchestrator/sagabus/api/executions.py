@@ -1,0 +1,145 @@
+"""Routes of instances: how they stand, what they did, and what people ask of them."""
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.responses import StreamingResponse
+
+from sagabus.api import stream
+from sagabus.api.body import StrictJsonRoute
+from sagabus.api.documents import (
+    CancelRequest,
+    CommandView,
+    DecisionRequest,
+    HistoryList,
+    InstanceList,
+    TaskList,
+)
+from sagabus.api.facade import Behind, IdempotencyKey
+from sagabus.api.failures import documented
+from sagabus.core.instance import InstanceStatus
+from sagabus.views import InstanceView, events_of, instance_of, summary_of, tasks_of
+
+router = APIRouter(
+    prefix="/api/v1/workflow-executions", tags=["executions"], route_class=StrictJsonRoute
+)
+
+
+@router.get("", responses=documented(422))
+async def list_instances(
+    orchestrator: Behind,
+    workflow: str | None = None,
+    status: InstanceStatus | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: str | None = None,
+) -> InstanceList:
+    """Instances, newest first."""
+    page = await orchestrator.list_instances(
+        workflow=workflow, status=status, limit=limit, cursor=cursor
+    )
+    return InstanceList(items=[summary_of(row) for row in page.instances], cursor=page.cursor)
+
+
+@router.get("/{id}", responses=documented(404))
+async def get_instance(
+    orchestrator: Behind,
+    id: str,
+    wait: Annotated[float | None, Query(ge=0, le=60)] = None,
+) -> InstanceView:
+    """One instance. ``wait``: answer when it has ended, or after that many seconds."""
+    if wait is None:
+        return instance_of(await orchestrator.get(id))
+    try:
+        return instance_of(await orchestrator.wait(id, wait))
+    except TimeoutError:
+        return instance_of(await orchestrator.get(id))
+
+
+@router.get("/{id}/tasks", responses=documented(404))
+async def list_tasks(orchestrator: Behind, id: str, stage: str | None = None) -> TaskList:
+    """Its tasks and compensations, with every attempt."""
+    state = await orchestrator.get(id)
+    definition = orchestrator.workflows().get(state.row.workflow)
+    if definition is not None and definition.digest != state.row.digest:
+        definition = None
+    tasks = tasks_of(state, definition)
+    return TaskList(items=[task for task in tasks if stage in {None, task.task_name}])
+
+
+@router.get("/{id}/history", responses=documented(404))
+async def list_history(
+    orchestrator: Behind,
+    id: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> HistoryList:
+    """Its history after entry ``after``, oldest first."""
+    await orchestrator.get(id)
+    events = [event for event in events_of(await orchestrator.history(id)) if event.seq > after]
+    page = events[:limit]
+    return HistoryList(items=page, next_after=page[-1].seq if len(events) > limit else None)
+
+
+@router.get(
+    "/{id}/events",
+    response_class=StreamingResponse,
+    responses={
+        **documented(404),
+        200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"},
+        204: {"description": "It has ended and everything was sent: do not reconnect"},
+    },
+)
+async def watch(
+    orchestrator: Behind,
+    id: str,
+    last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0)] = 0,
+) -> Response:
+    """Its history as it grows, as server-sent events, until it ends.
+
+    ``id`` is the entry's number, ``data`` the entry. The last event is named ``end`` and carries
+    the status.
+    """
+    row = (await orchestrator.get(id)).row
+    if row.status.is_terminal and last_event_id >= row.seq:
+        return Response(status_code=204)
+    return StreamingResponse(
+        stream.events(orchestrator, id, last_event_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.post("/{id}/approve", responses=documented(404, 409, 422))
+async def approve(
+    orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
+) -> CommandView:
+    """Let a waiting stage go on."""
+    command = key or uuid.uuid4().hex
+    reply = await orchestrator.approve_stage(
+        id, body.stage, by=body.by, reason=body.reason, command=command
+    )
+    return CommandView(command=command, result=reply["result"])
+
+
+@router.post("/{id}/reject", responses=documented(404, 409, 422))
+async def reject(
+    orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
+) -> CommandView:
+    """Refuse a waiting stage: the workflow fails and is undone."""
+    command = key or uuid.uuid4().hex
+    reply = await orchestrator.reject_stage(
+        id, body.stage, by=body.by, reason=body.reason, command=command
+    )
+    return CommandView(command=command, result=reply["result"])
+
+
+@router.post("/{id}/cancel", responses=documented(404, 409, 422))
+async def cancel(
+    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+) -> CommandView:
+    """End an instance and undo what it did."""
+    request = body or CancelRequest()
+    command = key or uuid.uuid4().hex
+    reply = await orchestrator.cancel(id, by=request.by, reason=request.reason, command=command)
+    return CommandView(command=command, result=reply["result"])

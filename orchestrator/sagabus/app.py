@@ -1,0 +1,494 @@
+"""The composition root: the only place that knows both the adapters and the runtime.
+
+::
+
+    async with Orchestrator.open(Settings(config=Path("config/workflows.toml"))) as o:
+        started = await o.start("deploy_pipeline", {"version": "1.2.3"})
+        await o.approve_stage(started.id, "production", by="ann")
+        state = await o.wait(started.id)
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import monotonic
+from typing import Any, Final, Literal, TypeVar
+
+import structlog
+
+from sagabus.adapters.cedar import CedarPolicies
+from sagabus.adapters.file_watch import watch_files
+from sagabus.adapters.nats_bus import NatsBus
+from sagabus.adapters.nats_child import NatsChild
+from sagabus.adapters.nats_leases import NatsLeases
+from sagabus.adapters.package_data import data_path
+from sagabus.adapters.surreal_store import SurrealStore
+from sagabus.core.definition import Definition
+from sagabus.core.instance import Answer, InstanceState
+from sagabus.definitions.compile import compile_snapshot
+from sagabus.definitions.holder import CatalogHolder
+from sagabus.errors import (
+    BusError,
+    BusUnavailableError,
+    ConflictError,
+    InstanceNotFoundError,
+    InvalidRequestError,
+    InvariantError,
+    RequestError,
+    StoreError,
+    StoreUnavailableError,
+    WorkflowNotFoundError,
+)
+from sagabus.observe.event_log import EventLog
+from sagabus.observe.metrics import Metrics
+from sagabus.ports import Bus, HistoryEntry, Leases, Page, Store
+from sagabus.runtime.engine import Engine, Limits
+from sagabus.runtime.following import Following
+from sagabus.runtime.ownership import Ownership
+from sagabus.runtime.presence import Presence
+from sagabus.runtime.snapshots import Snapshots
+from sagabus.runtime.starting import check_parameters
+from sagabus.runtime.submission import Submission
+from sagabus.settings import Settings
+from sagabus_agents.wire import CommandMessage, PresenceMessage, is_id
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+VERSION: Final = version("sagabus")
+_STATISTICS_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentHealth:
+    """How one part of the orchestrator is."""
+
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the orchestrator is; ``degraded`` when any part is not ok."""
+
+    status: Literal["ok", "degraded"]
+    store: ComponentHealth
+    bus: ComponentHealth
+    loops: ComponentHealth
+    config: ComponentHealth
+    agents: int
+    version: str = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer to a start: the instance, and whether this call made it."""
+
+    id: str
+    is_new: bool
+
+
+class Orchestrator:
+    """One running orchestrator. Made by ``open``; every method may be called from its loop only."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ownership: Ownership,
+        holder: CatalogHolder,
+        following: Following,
+        nats_url: str,
+    ) -> None:
+        self._engine = engine
+        self._ownership = ownership
+        self._holder = holder
+        self._following = following
+        self._submission = Submission(engine.bus, ownership)
+        self.metrics = engine.metrics
+        #: Where agents connect.
+        self.nats_url = nats_url
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["Orchestrator"]:
+        """Run an orchestrator for the time of the context; what was unfinished goes on at once.
+
+        Raises:
+            InvalidConfigError: the workflows file or the policies are wrong.
+            StoreError: no database within ``connect_timeout_s``, or it refuses.
+            BusError: no NATS within ``connect_timeout_s``, or it refuses.
+        """
+        holder = CatalogHolder(settings.config, CedarPolicies.load)
+        async with AsyncExitStack() as stack:
+            store = await _open_store(settings, stack)
+            bus, leases, nats_url = await _open_bus(settings, stack)
+            self = cls._compose(settings, holder, store, bus, leases, nats_url)
+            await stack.enter_async_context(self._running())
+            yield self
+
+    @classmethod
+    def _compose(
+        cls,
+        settings: Settings,
+        holder: CatalogHolder,
+        store: Store,
+        bus: Bus,
+        leases: Leases | None,
+        nats_url: str,
+    ) -> "Orchestrator":
+        following = Following(store)
+        engine = Engine(
+            store=store,
+            bus=bus,
+            snapshots=Snapshots(store, lambda name: holder.current.get(name), compile_snapshot),
+            policies=lambda: holder.current.policies,
+            presence=Presence(),
+            metrics=Metrics(VERSION),
+            event_log=EventLog(settings.log_level),
+            limits=Limits(max_deliver=settings.max_deliver),
+            listeners=[following.on_commit],
+        )
+        ownership = Ownership(engine, leases)
+        engine.metrics.count_active_with(
+            lambda: sum(loop.active for loop in ownership.loops.values())
+        )
+        return cls(engine, ownership, holder, following, nats_url)
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        bus = self._engine.bus
+        await bus.ensure(sorted(self._holder.current.roles))
+        listening = await bus.subscribe("sagabus.presence.*", self._engine.presence.on_message)
+        body_error: BaseException | None = None
+        async with listening, asyncio.TaskGroup() as group:
+            service = group.create_task(self._ownership.run())
+            background = [
+                group.create_task(self._follow_files()),
+                group.create_task(self._measure()),
+            ]
+            try:
+                await self._until_taken(service)
+                yield
+            except BaseException as error:
+                # Raised again below: the group would wrap what is the caller's own.
+                body_error = error
+            finally:
+                self._ownership.stop()
+                for task in background:
+                    task.cancel()
+        if body_error is not None:
+            raise body_error
+
+    async def _until_taken(self, service: asyncio.Task[None]) -> None:
+        """Wait until the partitions are loaded, where nobody else may be serving them."""
+        while not service.done():
+            loops = list(self._ownership.loops.values())
+            if loops and all(loop.status != "taking" for loop in loops):
+                return
+            await asyncio.sleep(0.01)
+
+    # --- what people and programs ask ---------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        id: str | None = None,
+        by: str = "",
+        command: str | None = None,
+    ) -> Started:
+        """Start an instance; answered when it is stored. An ``id`` that exists starts nothing.
+
+        Raises:
+            WorkflowNotFoundError: no such workflow, or it is disabled.
+            InvalidRequestError: the id or the parameters cannot be used.
+            ConflictError: ``id`` exists with another workflow or other parameters.
+        """
+        values = dict(parameters or {})
+        if id is not None and not is_id(id):
+            raise InvalidRequestError(f"id {id!r}: 1 to 64 letters, digits, '_' and '-' only")
+        check_parameters(values)
+        message = CommandMessage(
+            command=command or uuid.uuid4().hex,
+            name="start",
+            arguments={"workflow": workflow, "parameters": values},
+            by=by,
+        )
+        answer = await self._submission.submit(
+            id or uuid.uuid4().hex, message, is_fresh_id=id is None
+        )
+        result = _granted(answer)
+        return Started(result["id"], result["created"])
+
+    async def approve_stage(
+        self,
+        instance_id: str,
+        stage: str,
+        *,
+        by: str = "",
+        reason: str = "",
+        command: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Let a waiting stage go on.
+
+        Raises:
+            ConflictError: it does not wait (any more, or yet).
+            InstanceNotFoundError: there is no such instance.
+        """
+        arguments = {"stage": stage, "reason": reason}
+        return await self._ask(instance_id, "approve", arguments, by, command)
+
+    async def reject_stage(
+        self,
+        instance_id: str,
+        stage: str,
+        *,
+        by: str = "",
+        reason: str = "",
+        command: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Refuse a waiting stage: it fails, and so does the workflow.
+
+        Raises: as ``approve_stage``.
+        """
+        arguments = {"stage": stage, "reason": reason}
+        return await self._ask(instance_id, "reject", arguments, by, command)
+
+    async def cancel(
+        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
+    ) -> Mapping[str, Any]:
+        """End an instance and undo what it did.
+
+        Raises:
+            ConflictError: it has ended, or is being undone already.
+            InstanceNotFoundError: there is no such instance.
+        """
+        return await self._ask(instance_id, "cancel", {"reason": reason}, by, command)
+
+    async def _ask(
+        self,
+        instance_id: str,
+        name: Literal["approve", "reject", "cancel"],
+        arguments: dict[str, Any],
+        by: str,
+        command: str | None,
+    ) -> Mapping[str, Any]:
+        if not is_id(instance_id):
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        message = CommandMessage(
+            command=command or uuid.uuid4().hex, name=name, arguments=arguments, by=by
+        )
+        return _granted(await self._submission.submit(instance_id, message))
+
+    async def get(self, instance_id: str) -> InstanceState:
+        """An instance with all its attempts.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+        """
+        state = await self._engine.store.load_instance(instance_id)
+        if state is None:
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        return state
+
+    async def history(self, instance_id: str) -> list[HistoryEntry]:
+        """What happened to an instance, oldest first.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+        """
+        entries = await self._engine.store.history(instance_id)
+        if not entries:
+            await self.get(instance_id)
+        return entries
+
+    async def list_instances(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Instances, newest first."""
+        return await self._engine.store.list_instances(
+            workflow=workflow, status=status, limit=limit, cursor=cursor
+        )
+
+    async def wait(self, instance_id: str, timeout_s: float | None = None) -> InstanceState:
+        """The instance when it has ended.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+            TimeoutError: it has not ended in time.
+        """
+        return await self._following.wait(instance_id, timeout_s)
+
+    def watch(self, instance_id: str) -> AsyncIterator[Mapping[str, Any]]:
+        """History entries ``{"seq", "type", "at", "data"}`` from the first until the end."""
+        return self._following.watch(instance_id)
+
+    # --- what is known ------------------------------------------------------------------------
+
+    def workflows(self) -> Mapping[str, Definition]:
+        """Definitions in force, by name."""
+        return self._holder.current.definitions
+
+    def agents(self) -> list[PresenceMessage]:
+        """Agents alive now."""
+        return self._engine.presence.alive()
+
+    async def health(self) -> Health:
+        """How everything is."""
+        store = await self._store_health()
+        bus = self._engine.bus
+        bus_health = ComponentHealth(bus.is_connected, "connected" if bus.is_connected else "away")
+        loops = self._loop_health()
+        error = self._holder.last_error
+        config = ComponentHealth(
+            error is None,
+            f"loaded {self._holder.loaded_at.isoformat(timespec='seconds')}"
+            if error is None
+            else f"the files were changed and refused, the old ones are in force: {error}",
+        )
+        is_ok = all(part.ok for part in (store, bus_health, loops, config))
+        return Health(
+            "ok" if is_ok else "degraded", store, bus_health, loops, config, len(self.agents())
+        )
+
+    async def _store_health(self) -> ComponentHealth:
+        try:
+            began = monotonic()
+            await self._engine.store.ping()
+        except StoreError as error:
+            return ComponentHealth(False, str(error))
+        return ComponentHealth(True, f"answers in {(monotonic() - began) * 1e3:.1f} ms")
+
+    def _loop_health(self) -> ComponentHealth:
+        loops = self._ownership.loops
+        bad = [f"{n}: {loop.status}" for n, loop in sorted(loops.items()) if not loop.is_serving]
+        bad += [
+            f"instance {instance} cannot be read: {reason}"
+            for loop in loops.values()
+            for instance, reason in loop.corrupt
+        ]
+        if bad:
+            return ComponentHealth(False, "; ".join(bad))
+        unfinished = sum(loop.unfinished for loop in loops.values())
+        total = self._engine.bus.partitions
+        return ComponentHealth(
+            True, f"{len(loops)} of {total} partitions served, {unfinished} instances unfinished"
+        )
+
+    # --- in the background --------------------------------------------------------------------
+
+    async def _follow_files(self) -> None:
+        holder = self._holder
+        async for _ in watch_files(holder.watched):
+            before = (holder.reloads, holder.refused)
+            await asyncio.to_thread(holder.reload)
+            if holder.refused > before[1]:
+                self.metrics.config_reload(is_ok=False)
+            if holder.reloads > before[0]:
+                self.metrics.config_reload(is_ok=True)
+                await self._ensure_roles()
+
+    async def _ensure_roles(self) -> None:
+        try:
+            await self._engine.bus.ensure(sorted(self._holder.current.roles))
+        except BusError as error:
+            log.warning("roles_not_ensured", error=str(error))  # agents make their own as well
+
+    async def _measure(self) -> None:
+        """Gauges that have to be asked for, and what follows from a new connection."""
+        bus = self._engine.bus
+        generation = bus.generation
+        while True:
+            await asyncio.sleep(_STATISTICS_S)
+            if bus.generation != generation:
+                generation = bus.generation
+                self._engine.presence.listen_anew()
+                await self._ensure_roles()
+            try:
+                for queue in await bus.role_queues():
+                    self.metrics.set_queue(queue.role, queue.queued, queue.oldest_age_s)
+                for number, loop in list(self._ownership.loops.items()):
+                    self.metrics.set_inbox_lag(number, await loop.lag())
+            except BusError as error:
+                log.debug("bus_not_measured", error=str(error))
+
+
+def _granted(answer: Answer) -> Mapping[str, Any]:
+    if answer.ok:
+        return answer.result
+    message = answer.message or "refused"
+    match answer.code:
+        case "workflow_not_found":
+            raise WorkflowNotFoundError(message)
+        case "instance_not_found":
+            raise InstanceNotFoundError(message)
+        case "conflict":
+            raise ConflictError(message)
+        case "invalid_request":
+            raise InvalidRequestError(message)
+        case "internal":
+            raise InvariantError(message)
+        case _:
+            raise RequestError(message)
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    password = settings.surreal_password
+
+    async def connect() -> SurrealStore:
+        return await SurrealStore.open(
+            settings.store_url,
+            user=settings.surreal_user,
+            password=password.get_secret_value() if password else None,
+            namespace=settings.surreal_namespace,
+            database=settings.surreal_database,
+            migrations=data_path("migrations"),
+        )
+
+    store = await _within(settings.connect_timeout_s, connect, StoreUnavailableError)
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def _open_bus(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[NatsBus, Leases | None, str]:
+    if settings.nats_url is None:
+        child = await stack.enter_async_context(NatsChild(settings.data_dir / "nats"))
+        url = child.url
+    else:
+        url = settings.nats_url
+
+    async def connect() -> NatsBus:
+        return await NatsBus.connect(url, partitions=settings.partitions)
+
+    bus = await _within(settings.connect_timeout_s, connect, BusUnavailableError)
+    stack.push_async_callback(bus.close)
+    leases = None if settings.nats_url is None else NatsLeases(bus, f"sagabus-{uuid.uuid4().hex}")
+    return bus, leases, url
+
+
+async def _within(
+    timeout_s: float, connect: Callable[[], Awaitable[T]], retried: type[Exception]
+) -> T:
+    """Try to connect until it works or the time is over; then the last error says why."""
+    deadline = monotonic() + timeout_s
+    while True:
+        try:
+            return await connect()
+        except retried as error:
+            if monotonic() >= deadline:
+                raise
+            log.warning("waiting_for_connection", error=str(error))
+            await asyncio.sleep(0.5)

@@ -1,0 +1,73 @@
+"""Claims: an agent asks before it runs what must be undone, or what may be running elsewhere.
+
+The stored claim is the attempt's start. A claim is refused for good with ``skip``, for now with
+``later``; what cannot be judged yet gets no answer, and the agent asks again.
+"""
+
+from sagabus.core import saga, stages
+from sagabus.core.commands import AnswerClaim, Verdict
+from sagabus.core.events import ClaimReceived
+from sagabus.core.instance import Attempt, Failure, InstanceStatus, TaskStatus
+from sagabus.core.tasks import GRACE, close, identity, plan_of
+from sagabus.core.transition import Ignored, Transition
+
+
+def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
+    """Answer a claim."""
+    attempt = t.state.find(event.task, event.attempt)
+    if attempt is None or attempt.role != event.source:
+        reason = "unknown_task" if attempt is None else "foreign_role"
+        return Ignored(f"claim_of_{reason}", is_dead=True, commands=(_answer(event, "skip"),))
+    if not attempt.is_unanswered:
+        return Ignored("claim_of_ended_attempt", commands=(_answer(event, "skip"),))
+    if attempt.claim_id == event.claim:
+        return Ignored("repeated_claim", commands=(_answer(event, "run"),))
+    may_run_already = attempt.status is TaskStatus.RUNNING or not attempt.claim
+    if may_run_already and not event.is_presence_known:
+        return Ignored("presence_not_known_yet")
+    if may_run_already and event.is_running_elsewhere:
+        return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
+    if event.delivery > event.max_deliver:
+        _lose(t, attempt, event)
+    elif attempt.kind == "task" and t.row.status is InstanceStatus.COMPENSATING:
+        # Settling: whoever ran it is gone, and it is not started again.
+        _forget(t, attempt, event)
+    else:
+        _run(t, attempt, event)
+    return None
+
+
+def _answer(event: ClaimReceived, answer: Verdict) -> AnswerClaim:
+    return AnswerClaim(event.reply, event.claim, answer)
+
+
+def _run(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
+    attempt.status = TaskStatus.RUNNING
+    attempt.claim_id = event.claim
+    attempt.agent = event.agent
+    attempt.started_at = t.at
+    # A claim on top of another one: the first runner is gone, and may have acted.
+    timeout = plan_of(t.definition, attempt).timeout
+    attempt.due_at = None if timeout is None else t.at + timeout + GRACE
+    t.change(attempt)
+    t.record("TaskStarted", {**identity(attempt), "agent": event.agent})
+    t.do(_answer(event, "run"))
+
+
+def _lose(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
+    message = f"delivered {event.delivery} times without a result: its agents die or never answer"
+    failure = Failure("agent_lost", message, attempt.stage, attempt.task)
+    close(t, attempt, TaskStatus.UNKNOWN, is_acted=True, error=failure)
+    t.do(_answer(event, "skip"))
+    if attempt.kind == "task":
+        stages.task_failed(t, attempt, failure)
+    else:
+        saga.undo_failed(t, attempt, failure)
+
+
+def _forget(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
+    message = "its agent was gone when the instance failed: whether it acted is not known"
+    failure = Failure("agent_lost", message, attempt.stage, attempt.task)
+    close(t, attempt, TaskStatus.UNKNOWN, is_acted=True, error=failure)
+    t.do(_answer(event, "skip"))
+    stages.task_failed(t, attempt, failure)

@@ -1,0 +1,141 @@
+"""What can happen to an instance: a closed union. Everything the machine needs is in the event.
+
+What comes from outside (the time, what presence says, what the policies say) was resolved by the
+shell and stands here as data, so that the same events always give the same decisions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequested:
+    """A new instance begins; its row holds the parameters already."""
+
+    at: datetime
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReceived:
+    """An agent says how an attempt ended. ``source`` is the role it published as."""
+
+    at: datetime
+    source: str
+    task: str
+    attempt: int
+    status: Literal["succeeded", "failed", "cancelled"]
+    agent: str
+    output: Any = None
+    artifacts: Sequence[str] = ()
+    error_type: str = ""
+    error_message: str = ""
+    is_retryable: bool = True
+    retry_after_s: float | None = None
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReceived:
+    """An agent asks to run an attempt."""
+
+    at: datetime
+    source: str
+    claim: str
+    task: str
+    attempt: int
+    agent: str
+    delivery: int
+    reply: str
+    #: Another live agent's presence lists the attempt.
+    is_running_elsewhere: bool = False
+    #: Two presence beats were heard since the owner connected.
+    is_presence_known: bool = True
+    #: A delivery count beyond this fails the attempt.
+    max_deliver: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswered:
+    """A person answers a gate."""
+
+    at: datetime
+    command: str
+    stage: str
+    is_approved: bool
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """A person ends the instance; what it did is undone."""
+
+    at: datetime
+    command: str
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTimerFired:
+    """The instance's time limit may have ended."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GateTimerFired:
+    """The time for an approval may have ended. ``run`` is the key of the stage run."""
+
+    at: datetime
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptTimerFired:
+    """``Attempt.due_at`` has come: a time limit, or the start of the next attempt."""
+
+    at: datetime
+    task: str
+    attempt: int
+    #: When a live agent says it started this attempt; None: no live agent lists it.
+    running_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDecided:
+    """The policies' answer to ``AuthorizeTask``, in the same batch."""
+
+    at: datetime
+    task: str
+    attempt: int
+    is_allowed: bool
+    policies: Sequence[str] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRefused:
+    """A task cannot be put on the bus, ever: its message is too large. In the same batch."""
+
+    at: datetime
+    task: str
+    attempt: int
+    reason: str
+
+
+Event = (
+    StartRequested
+    | ResultReceived
+    | ClaimReceived
+    | ApprovalAnswered
+    | CancelRequested
+    | WorkflowTimerFired
+    | GateTimerFired
+    | AttemptTimerFired
+    | PolicyDecided
+    | TaskRefused
+)

@@ -1,0 +1,263 @@
+"""The state of one execution: an instance, its stage runs, its task attempts.
+
+Two kinds of rows are stored: ``Instance`` (small, rewritten with every transition, counters only)
+and ``Attempt`` (one per try of a task, holding input and output). ``InstanceState`` is both.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class InstanceStatus(StrEnum):
+    """Where an instance stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"  # for a person, and nothing else of it is in flight
+    PAUSED = "paused"
+    NEEDS_OPERATOR = "needs_operator"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ROLLED_BACK = "rolled_back"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing more happens to the instance by itself."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset(
+    {
+        InstanceStatus.COMPLETED,
+        InstanceStatus.FAILED,
+        InstanceStatus.ROLLED_BACK,
+        InstanceStatus.CANCELLED,
+    }
+)
+ACTIVE = tuple(status for status in InstanceStatus if status not in TERMINAL)
+
+
+class StageStatus(StrEnum):
+    """Where one run of a stage stands."""
+
+    PENDING = "pending"
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    DENIED = "denied"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation_failed"
+
+
+class TaskStatus(StrEnum):
+    """Where one attempt of a task stands."""
+
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+_UNANSWERED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
+
+Rollback = Literal["none", "full", "partial"]
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why something failed."""
+
+    type: str
+    message: str
+    stage: str | None = None
+    task: str | None = None
+    #: Names of the policies that decided, for ``denied``.
+    policies: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try of one task: a row of its own, keyed ``[instance, task, attempt]``."""
+
+    task: str
+    attempt: int
+    stage: str
+    pass_: int
+    #: Position among the stage's tasks, from 0.
+    index: int
+    kind: Literal["task", "compensation"]
+    role: str
+    action: str
+    status: TaskStatus
+    created_at: datetime
+    input: Any = None
+    output: Any = None
+    artifacts: list[str] = field(default_factory=list)
+    error: Failure | None = None
+    #: The agent asks before it runs.
+    claim: bool = False
+    #: The claim that was answered ``run``; its store is the attempt's start.
+    claim_id: str | None = None
+    agent: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    #: The next thing that happens by itself: a time limit, or the retry's start.
+    due_at: datetime | None = None
+    #: True: the attempt ended and ``due_at`` starts the next one.
+    retry: bool = False
+    #: The world may have changed because of this attempt.
+    acted: bool = False
+    #: Policies that permitted this attempt, where policies are in force.
+    policies: list[str] | None = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True while its result is awaited."""
+        return self.status in _UNANSWERED
+
+    @property
+    def is_open(self) -> bool:
+        """True while the row asks for something: a result, or the next attempt."""
+        return self.retry or self.status in _UNANSWERED
+
+
+@dataclass(slots=True)
+class Gate:
+    """An approval that is or was asked for."""
+
+    asked_at: datetime
+    due_at: datetime | None = None
+    decision: Literal["approved", "rejected", "timed_out"] | None = None
+    by: str | None = None
+    at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class StageRun:
+    """One run of one stage in one pass; counters only: its size never grows with its tasks."""
+
+    stage: str
+    pass_: int
+    status: StageStatus
+    started_at: datetime
+    ended_at: datetime | None = None
+    #: Keys of the runs that started it.
+    parents: list[str] = field(default_factory=list)
+    total: int = 0
+    #: Index of the next task to send.
+    next_index: int = 0
+    in_flight: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    #: Order in which stages ended, from 1; 0 while running. Undone from the highest down.
+    ended_order: int = 0
+    gate: Gate | None = None
+    error: Failure | None = None
+    #: Compensation: the next candidate (task index times entries), and how the sent ones fare.
+    undo_next: int = 0
+    undo_sent: int = 0
+    undo_in_flight: int = 0
+    undo_failed: int = 0
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a command was answered; a repeat gets the same."""
+
+    ok: bool
+    result: dict[str, Any] = field(default_factory=dict)
+    code: str | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True)
+class Instance:
+    """The instance row."""
+
+    id: str
+    workflow: str
+    digest: str
+    status: InstanceStatus
+    created_at: datetime
+    updated_at: datetime
+    #: Row version: 1 at creation, one more per batch that changes it; kept by the shell.
+    version: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    started_by: str = ""
+    trace: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    #: When the workflow's time limit ends; None while its clock stands still.
+    deadline_at: datetime | None = None
+    #: What is left of the time limit while the clock stands still, in seconds.
+    remaining_s: float | None = None
+    #: Earliest moment at which something happens by itself (instance and gates, not attempts).
+    wake_at: datetime | None = None
+    #: Keyed ``<stage>-<pass>``.
+    runs: dict[str, StageRun] = field(default_factory=dict)
+    #: Runs that have not ended, and among them those with tasks not yet sent (keys, oldest first).
+    active_runs: int = 0
+    unfilled: list[str] = field(default_factory=list)
+    #: Tasks sent, or between two attempts; each holds a slot.
+    in_flight: int = 0
+    ended_count: int = 0
+    #: Compensation works down from here to 0; None while something forward is still in flight.
+    undo_order: int | None = None
+    #: Number of the last lifecycle event.
+    seq: int = 0
+    error: Failure | None = None
+    cancel_requested: bool = False
+    rollback: Rollback = "none"
+    #: Compensations that failed, by name: ``{task, stage, error}``.
+    failed_compensations: list[dict[str, Any]] = field(default_factory=list)
+    handled_failures: int = 0
+    #: By command id.
+    answers: dict[str, Answer] = field(default_factory=dict)
+    #: Open attempts, of tasks and compensations: a terminal instance may still have a late undo.
+    open_attempts: int = 0
+
+
+@dataclass(slots=True)
+class InstanceState:
+    """An instance with its attempts, by task id, oldest attempt first."""
+
+    row: Instance
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+
+    def current(self, task: str) -> Attempt | None:
+        """The newest attempt of ``task``."""
+        tries = self.attempts.get(task)
+        return tries[-1] if tries else None
+
+    def find(self, task: str, attempt: int) -> Attempt | None:
+        """One attempt, or None."""
+        tries = self.attempts.get(task, ())
+        return tries[attempt - 1] if 0 < attempt <= len(tries) else None
+
+
+def run_key(stage: str, pass_: int) -> str:
+    """Key of a stage run."""
+    return f"{stage}-{pass_}"
+
+
+def undo_id(task: str, entry: int) -> str:
+    """Identity of the compensation of ``task`` by the ``entry``-th compensation role."""
+    return f"{task}-undo-{entry}"
+
+
+def task_id(stage: str, pass_: int, index: int) -> str:
+    """Identity of a task within its instance."""
+    return f"{stage}-{pass_}-{index}"

@@ -1,0 +1,78 @@
+"""What people ask of an instance. The same command id always gets its first answer."""
+
+from sagabus.core import gates, saga, stages
+from sagabus.core.commands import AnswerCommand
+from sagabus.core.events import ApprovalAnswered, CancelRequested
+from sagabus.core.instance import Answer, Failure, InstanceStatus
+from sagabus.core.transition import Ignored, Transition
+
+
+def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
+    """Approve or reject a waiting stage; a second answer is a conflict."""
+    known = _known_answer(t, event.command)
+    if known is not None:
+        return known
+    found = None
+    if t.row.status in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
+        found = gates.waiting_run(t, event.stage)
+    if found is None:
+        return _refuse(t, event.command, gates.refusal(t, event.stage))
+    key, run = found
+    if run.gate is None:
+        return Ignored("gate_without_question")
+    run.gate.decision = "approved" if event.is_approved else "rejected"
+    run.gate.by, run.gate.at, run.gate.reason = event.by, t.at, event.reason
+    data = {"stage": run.stage, "by": event.by, "reason": event.reason}
+    if event.is_approved:
+        t.record("ApprovalGranted", data)
+        stages.start_tasks(t, key, run)
+    else:
+        t.record("ApprovalRejected", data)
+        why = f": {event.reason}" if event.reason else ""
+        message = f"rejected by {event.by or 'an operator'}{why}"
+        failure = Failure("rejected", message, run.stage)
+        stages.fail_run(t, run, failure)
+    t.answer(
+        event.command,
+        Answer(ok=True, result={"id": t.row.id, "stage": run.stage, "decision": run.gate.decision}),
+    )
+    return None
+
+
+def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
+    """End an instance and undo what it did; a parked undo is given up instead."""
+    known = _known_answer(t, event.command)
+    if known is not None:
+        return known
+    row = t.row
+    is_parked_undo = row.status is InstanceStatus.NEEDS_OPERATOR and row.undo_order is not None
+    if row.cancel_requested and not is_parked_undo:
+        return _refuse(t, event.command, f"the instance is being cancelled ({row.status}) already")
+    if row.status.is_terminal or row.status is InstanceStatus.COMPENSATING:
+        return _refuse(t, event.command, f"the instance is {row.status}: nothing to cancel")
+    row.cancel_requested = True
+    data = {"by": event.by, "reason": event.reason}
+    t.record("WorkflowCancelRequested", data)
+    if is_parked_undo:
+        row.status = InstanceStatus.COMPENSATING
+        saga.proceed(t)
+    else:
+        why = f": {event.reason}" if event.reason else ""
+        saga.begin(t, Failure("cancelled", f"cancelled by {event.by or 'an operator'}{why}"))
+    t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
+    return None
+
+
+def _known_answer(t: Transition, command: str) -> Ignored | None:
+    answer = t.row.answers.get(command)
+    if answer is None:
+        return None
+    return Ignored("repeated_command", commands=(AnswerCommand(command, answer),))
+
+
+def _refuse(t: Transition, command: str, message: str) -> Ignored | None:
+    answer = Answer(ok=False, code="conflict", message=message)
+    if t.row.status.is_terminal:  # it will be refused for ever: nothing to remember
+        return Ignored("refused_command", commands=(AnswerCommand(command, answer),))
+    t.answer(command, answer)
+    return None

@@ -1,0 +1,79 @@
+"""Results: how an attempt ended, in time or late. A success is always recorded."""
+
+from sagabus.core import saga, stages
+from sagabus.core.events import ResultReceived
+from sagabus.core.instance import Attempt, Failure, TaskStatus
+from sagabus.core.tasks import close, end_retry
+from sagabus.core.transition import Ignored, Transition
+
+
+def receive(t: Transition, event: ResultReceived) -> Ignored | None:
+    """Take a result: each names the attempt it answers, and counts once."""
+    attempt = t.state.find(event.task, event.attempt)
+    if attempt is None:
+        return Ignored("unknown_task", is_dead=True)
+    if attempt.role != event.source:
+        return Ignored("foreign_role", is_dead=True)
+    if not attempt.is_unanswered:
+        return _late_result(t, attempt, event)
+    _take(t, attempt, event)
+    if event.status == "succeeded":
+        _keep_output(attempt, event)
+        close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
+        if attempt.kind == "task":
+            stages.task_succeeded(t, attempt)
+        else:
+            saga.undo_succeeded(t, attempt)
+        return None
+    failure = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
+    if event.status == "cancelled":
+        status = TaskStatus.CANCELLED
+    elif event.error_type == "timeout":
+        status = TaskStatus.TIMED_OUT
+    else:
+        status = TaskStatus.FAILED
+    # What was interrupted may have acted; a failure that the agent reports has not.
+    close(t, attempt, status, is_acted=status is not TaskStatus.FAILED, error=failure)
+    ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
+    ended(t, attempt, failure, is_retryable=event.is_retryable, after_s=event.retry_after_s)
+    return None
+
+
+def _take(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
+    attempt.agent = event.agent
+    if attempt.started_at is None and event.started_at is not None:
+        # The agent's clock may be off: a task cannot have run before it was sent.
+        attempt.started_at = min(max(event.started_at, attempt.created_at), t.at)
+
+
+def _keep_output(attempt: Attempt, event: ResultReceived) -> None:
+    attempt.output = event.output
+    attempt.artifacts = list(event.artifacts)
+
+
+def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
+    """A result for an attempt that was settled without it. A success is always recorded."""
+    if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
+        return Ignored("duplicate_result")
+    if attempt.kind == "compensation":
+        return Ignored("late_compensation")
+    is_retry_planned = attempt.retry
+    if is_retry_planned:
+        end_retry(t, attempt)
+    _take(t, attempt, event)
+    _keep_output(attempt, event)
+    close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
+    if is_retry_planned:
+        stages.task_succeeded(t, attempt)
+        return None
+    t.record(
+        "TaskCompletedLate",
+        {
+            "stage": attempt.stage,
+            "task": attempt.task,
+            "attempt": attempt.attempt,
+            "agent": attempt.agent,
+        },
+    )
+    saga.undo_late(t, attempt)
+    return None

@@ -1,0 +1,299 @@
+"""Undoing: settle what is in flight, then compensate in reverse order of completion.
+
+Honesty is the rule: ``rolled_back`` is only said when every compensation succeeded, and whatever
+may have acted counts as having acted.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sagabus.core.definition import Compensation, TemplateError
+from sagabus.core.instance import (
+    Attempt,
+    Failure,
+    InstanceStatus,
+    StageRun,
+    StageStatus,
+    TaskStatus,
+    task_id,
+    undo_id,
+)
+from sagabus.core.scope import scope_of
+from sagabus.core.tasks import (
+    GRACE,
+    close,
+    end_retry,
+    has_slot,
+    identity,
+    open_undo,
+    plan_retry,
+    release,
+    withdraw,
+)
+from sagabus.core.transition import Transition
+from sagabus.errors import InvariantError
+
+
+def begin(t: Transition, failure: Failure) -> None:
+    """Stop going forward and undo; ``row.error`` says why."""
+    row = t.row
+    row.error = failure
+    row.status = InstanceStatus.COMPENSATING
+    row.deadline_at = None
+    row.remaining_s = None
+    row.unfilled.clear()
+    for _, run in t.active_runs():
+        for index in range(run.next_index):
+            attempt = t.state.current(task_id(run.stage, run.pass_, index))
+            if attempt is not None and attempt.is_open:
+                _settle(t, run, attempt)
+        end_if_settled(t, run)
+    proceed(t)
+
+
+def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
+    """End at once what has not acted for certain; give what was claimed time to tell."""
+    if attempt.retry:
+        end_retry(t, attempt)
+    elif attempt.status is TaskStatus.RUNNING:
+        if t.row.cancel_requested:
+            withdraw(t, attempt, "cancelled", is_purged=False)
+        if attempt.due_at is None:
+            attempt.due_at = t.at + GRACE
+            t.change(attempt)
+        return
+    else:
+        close(t, attempt, TaskStatus.CANCELLED, is_acted=False)
+        withdraw(t, attempt, "cancelled")
+    release(t, attempt)
+    run.failed += 1
+
+
+def end_if_settled(t: Transition, run: StageRun) -> None:
+    """End a run that the failure interrupted, once nothing of it is in flight."""
+    if run.ended_at is None and run.in_flight == 0:
+        end_run(t, run, _status_of(run.error), run.error)
+
+
+def _status_of(error: Failure | None) -> StageStatus:
+    if error is None:
+        return StageStatus.CANCELLED
+    match error.type:
+        case "timeout" | "start_timeout" | "approval_timeout":
+            return StageStatus.TIMED_OUT
+        case "denied":
+            return StageStatus.DENIED
+        case _:
+            return StageStatus.FAILED
+
+
+def end_run(
+    t: Transition, run: StageRun, status: StageStatus, error: Failure | None = None
+) -> None:
+    """End a stage run; its place in the order of completion decides when it is undone."""
+    run.status = status
+    run.error = error
+    run.ended_at = t.at
+    t.row.ended_count += 1
+    run.ended_order = t.row.ended_count
+    t.row.active_runs -= 1
+
+
+def needs_undo(t: Transition, plan: Compensation, task: str) -> bool:
+    """Whether a task is undone: it succeeded, or it may have acted and the stage says so."""
+    tries = t.state.attempts.get(task, ())
+    if any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries):
+        return True
+    match plan.compensate_self:
+        case "unknown":
+            return any(attempt.acted for attempt in tries)
+        case "always":
+            return any(attempt.started_at is not None for attempt in tries)
+        case "never":
+            return False
+
+
+def proceed(t: Transition) -> None:
+    """Undo as far as slots allow; finish when nothing is left."""
+    row = t.row
+    if row.status is not InstanceStatus.COMPENSATING or row.active_runs:
+        return
+    if row.undo_order is None:
+        if t.definition.saga_on_failure == "halt" and not row.cancel_requested:
+            row.undo_order = 0
+        else:
+            row.undo_order = row.ended_count
+    by_order = {run.ended_order: run for run in row.runs.values()}
+    while row.undo_order:
+        if not _undo_run(t, by_order[row.undo_order]):
+            return
+        row.undo_order -= 1
+    if row.in_flight == 0:
+        _finish(t)
+
+
+def _undo_run(t: Transition, run: StageRun) -> bool:
+    """Send what is still to be undone of a run; True when it is done with."""
+    plan = t.stage(run.stage).compensation
+    if plan is None:
+        return True
+    candidates = run.next_index * len(plan.roles)
+    while run.undo_next < candidates and has_slot(t):
+        index, entry = divmod(run.undo_next, len(plan.roles))
+        run.undo_next += 1
+        task = task_id(run.stage, run.pass_, index)
+        if needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None:
+            run.status = StageStatus.COMPENSATING
+            _send_undo(t, run, plan, index, entry)
+    if run.undo_in_flight or run.undo_next < candidates:
+        return False
+    _mark_undone(run)
+    return True
+
+
+def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, entry: int) -> None:
+    try:
+        input_ = None if plan.input is None else plan.input.render(scope_of(t))
+    except TemplateError as error:
+        # No attempt was made, and the honest word for that is: not undone.
+        run.undo_sent += 1
+        message = f"{error.key}: {error} in {error.expression!r}"
+        _count_failure(
+            t,
+            run,
+            {
+                "stage": run.stage,
+                "task": undo_id(task_id(run.stage, run.pass_, index), entry),
+                "role": plan.roles[entry % len(plan.roles)],
+            },
+            {"type": "template_error", "message": message},
+        )
+        return
+    open_undo(t, run, plan, index, entry, input_)
+
+
+def _count_failure(
+    t: Transition, run: StageRun, identity_: Mapping[str, Any], error: Mapping[str, Any]
+) -> None:
+    run.undo_failed += 1
+    t.row.failed_compensations.append({**identity_, "error": error})
+    t.record("CompensationFailed", {**identity_, "error": error})
+
+
+def _mark_undone(run: StageRun) -> None:
+    if run.undo_sent:
+        run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
+
+
+def _finish(t: Transition) -> None:
+    row = t.row
+    if row.failed_compensations:
+        row.rollback = "partial"
+    elif any(run.undo_sent for run in row.runs.values()):
+        row.rollback = "full"
+    if row.cancel_requested:
+        row.status = InstanceStatus.CANCELLED
+    elif row.rollback == "full":
+        row.status = InstanceStatus.ROLLED_BACK
+    else:
+        row.status = InstanceStatus.FAILED
+    row.ended_at = t.at
+    record_end(t)
+
+
+def record_end(t: Transition) -> None:
+    """Announce the status an instance ended with."""
+    match t.row.status:
+        case InstanceStatus.ROLLED_BACK:
+            type_ = "WorkflowRolledBack"
+        case InstanceStatus.CANCELLED:
+            type_ = "WorkflowCancelled"
+        case InstanceStatus.FAILED:
+            type_ = "WorkflowSettled"
+        case status:
+            raise InvariantError(f"an undone instance cannot end {status}", instance_id=t.row.id)
+    t.record(
+        type_,
+        {
+            "status": t.row.status,
+            "rollback": t.row.rollback,
+            "failed_compensations": list(t.row.failed_compensations),
+            "duration_s": (t.at - t.row.created_at).total_seconds(),
+        },
+    )
+
+
+def undo_succeeded(t: Transition, attempt: Attempt) -> None:
+    """A compensation was carried out; its attempt is closed."""
+    run = release(t, attempt)
+    started = attempt.started_at or attempt.created_at
+    duration_s = (t.at - started).total_seconds()
+    t.record("CompensationCompleted", {**identity(attempt), "duration_s": duration_s})
+    _go_on(t, run)
+
+
+def undo_failed(
+    t: Transition,
+    attempt: Attempt,
+    failure: Failure,
+    *,
+    is_retryable: bool = True,
+    after_s: float | None = None,
+) -> None:
+    """A compensation's attempt failed and is closed: try again, or go on without it."""
+    if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
+        return
+    run = release(t, attempt)
+    _count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
+    if t.definition.saga_on_failed_undo == "park" and not t.row.status.is_terminal:
+        run.status = StageStatus.COMPENSATION_FAILED
+        park(t, f"compensation of stage {attempt.stage!r} failed: {failure.message}")
+        return
+    _go_on(t, run)
+
+
+def _go_on(t: Transition, run: StageRun) -> None:
+    if not t.row.status.is_terminal:
+        proceed(t)
+    elif run.undo_in_flight == 0:
+        _late_undo_ended(t, run)
+
+
+def _late_undo_ended(t: Transition, run: StageRun) -> None:
+    """An undo that was sent after the end: what the instance says of itself must stay true."""
+    _mark_undone(run)
+    if not t.row.failed_compensations:
+        if t.row.rollback == "none":
+            t.row.rollback = "full"
+        return
+    t.row.rollback = "partial"
+    if t.row.status is InstanceStatus.ROLLED_BACK:
+        t.row.status = InstanceStatus.FAILED
+    record_end(t)
+
+
+def park(t: Transition, reason: str) -> None:
+    """Stop until an operator decides."""
+    t.row.status = InstanceStatus.NEEDS_OPERATOR
+    t.record("WorkflowNeedsOperator", {"reason": reason})
+
+
+def undo_late(t: Transition, attempt: Attempt) -> None:
+    """A forward task turned out to have succeeded when the saga had passed it: undo it now."""
+    run = t.run_of(attempt)
+    plan = t.stage(attempt.stage).compensation
+    is_undoing = t.row.undo_order is not None and (
+        t.definition.saga_on_failure == "compensate" or t.row.cancel_requested
+    )
+    if plan is None or not is_undoing:
+        return
+    width = len(plan.roles)
+    is_passed = run.ended_order > (t.row.undo_order or 0) or run.undo_next > attempt.index * width
+    if not is_passed:
+        return
+    sent = 0
+    while t.state.current(undo_id(attempt.task, sent)) is not None:
+        sent += 1
+    # Whole rounds: an undo that was sent before may have run before the effect did.
+    for entry in range(-(-sent // width) * width, (-(-sent // width) + 1) * width):
+        _send_undo(t, run, plan, attempt.index, entry)

@@ -1,0 +1,1 @@
+"""The workflow language: files in, compiled definitions out, every mistake named with its line."""

@@ -1,0 +1,91 @@
+"""Everything that is in force: the definitions, the engine's settings, the policies."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sagabus.core.definition import Definition
+from sagabus.definitions.keys import did_you_mean
+from sagabus.definitions.load import Loading, PolicyLoader, load_config
+from sagabus.definitions.models import EngineModel
+from sagabus.errors import ConfigError, InvalidConfigError, WorkflowNotFoundError
+from sagabus.ports import Policies
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """One loaded configuration; a reload makes a new one."""
+
+    path: Path
+    #: By name; those not ``enabled`` too.
+    definitions: Mapping[str, Definition]
+    engine: EngineModel
+    #: None: no policy is checked.
+    policies: Policies | None
+    warnings: Sequence[ConfigError] = field(compare=False)
+
+    @classmethod
+    def load(cls, path: Path, load_policies: PolicyLoader | None = None) -> "Catalog":
+        """Read the configuration at ``path``.
+
+        Raises:
+            InvalidConfigError: everything that is wrong with it.
+        """
+        return cls.of(path, load_config(path, load_policies))
+
+    @classmethod
+    def of(cls, path: Path, loading: Loading) -> "Catalog":
+        """What ``loading`` read.
+
+        Raises:
+            InvalidConfigError: everything that is wrong with it.
+        """
+        if loading.problems:
+            raise InvalidConfigError(loading.problems)
+        return cls(path, loading.definitions, loading.engine, loading.policies, loading.warnings)
+
+    def get(self, name: str) -> Definition:
+        """The definition of that name.
+
+        Raises:
+            WorkflowNotFoundError: there is none.
+        """
+        definition = self.definitions.get(name)
+        if definition is None:
+            known = ", ".join(sorted(self.definitions)) or "none"
+            hint = did_you_mean(name, self.definitions) or f"; loaded are: {known}"
+            raise WorkflowNotFoundError(f'there is no workflow "{name}"{hint}')
+        return definition
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Every role that a stage or a compensation is sent to."""
+        stages = [one for item in self.definitions.values() for one in item.stages.values()]
+        undo = [stage.compensation.roles for stage in stages if stage.compensation]
+        return frozenset(role for roles in (*(s.roles for s in stages), *undo) for role in roles)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``validate`` found, in the order of the files."""
+
+    problems: Sequence[ConfigError]
+    warnings: Sequence[ConfigError]
+
+    @property
+    def is_valid(self) -> bool:
+        """True when everything could be put in force."""
+        return not self.problems
+
+
+def validate(paths: Sequence[Path], load_policies: PolicyLoader | None = None) -> Report:
+    """Check configurations, each with all it includes, without putting them in force."""
+    loadings = [load_config(path, load_policies) for path in paths]
+    return Report(
+        problems=[problem for loading in loadings for problem in _by_line(loading.problems)],
+        warnings=[warning for loading in loadings for warning in _by_line(loading.warnings)],
+    )
+
+
+def _by_line(found: Sequence[ConfigError]) -> list[ConfigError]:
+    return sorted(found, key=lambda one: (one.path or "", one.line or 0))

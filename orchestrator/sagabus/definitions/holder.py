@@ -1,0 +1,70 @@
+"""Keeps the catalog in force, and replaces it when the files change for the better."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from sagabus.definitions.catalog import Catalog
+from sagabus.definitions.load import PolicyLoader, load_config
+from sagabus.errors import InvalidConfigError
+
+_log = structlog.get_logger(__name__)
+
+
+class CatalogHolder:
+    """The catalog in force; a file that is wrong changes nothing but ``last_error``."""
+
+    def __init__(self, path: Path, load_policies: PolicyLoader | None = None) -> None:
+        """Load ``path``.
+
+        Raises:
+            InvalidConfigError: everything that is wrong with it.
+        """
+        self._path = path
+        self._load_policies = load_policies
+        self._watched: Sequence[str] = ()
+        #: Why the files as they are now are not in force; None when they are.
+        self.last_error: InvalidConfigError | None = None
+        #: Reloads that changed what is in force, and that were refused.
+        self.reloads = 0
+        self.refused = 0
+        self.current = self._load()
+        self.loaded_at = datetime.now(UTC)
+
+    def watched(self) -> Sequence[str]:
+        """Patterns of the files to watch: of the last attempt, whether or not it succeeded."""
+        return self._watched
+
+    def reload(self) -> bool:
+        """Read the files again; False when they are wrong, and what was in force stays so."""
+        try:
+            catalog = self._load()
+        except InvalidConfigError as error:
+            if str(error) != str(self.last_error):
+                self.refused += 1
+                problems = [str(problem) for problem in error.problems]
+                _log.error("config_reload_refused", path=str(self._path), problems=problems)
+            self.last_error = error
+            return False
+        is_changed = catalog != self.current
+        self.current, self.last_error = catalog, None
+        if is_changed:
+            self.reloads += 1
+            self.loaded_at = datetime.now(UTC)
+            _log.info(
+                "config_reloaded", path=str(self._path), workflows=sorted(catalog.definitions)
+            )
+        return True
+
+    async def follow(self, changes: AsyncIterator[object]) -> None:
+        """Reload whenever ``changes`` yields, off the event loop."""
+        async for _ in changes:
+            await asyncio.to_thread(self.reload)
+
+    def _load(self) -> Catalog:
+        loading = load_config(self._path, self._load_policies)
+        self._watched = loading.watched
+        return Catalog.of(self._path, loading)

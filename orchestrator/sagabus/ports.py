@@ -1,0 +1,301 @@
+"""What the runtime asks of the world: a store and a bus. Adapters implement these, tests fake none.
+
+The memory adapters and the real ones are held to the same contract suite (``tests/contract``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sagabus.core.instance import Attempt, Instance, InstanceState
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """What one transition added to an instance's history: one row, keyed ``[instance, version]``.
+
+    ``events`` are ``{"seq", "type", "at", "data"}``, consecutive ``seq``.
+    """
+
+    instance: str
+    version: int
+    workflow: str
+    events: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything one batch changes: stored in ONE transaction or not at all.
+
+    The transaction first fences: the partition's row must hold ``epoch`` and ``number - 1``. An
+    instance with ``version == 1`` is inserted and must not exist; any other must hold
+    ``version - 1``. ``last_events`` of the partition row becomes the batch's own history, so that
+    a successor can publish it again, and ``published`` the number of the last batch whose
+    publication is known to be complete.
+    """
+
+    partition: int
+    epoch: int
+    number: int
+    published: int
+    instances: Sequence[Instance] = ()
+    attempts: Sequence[tuple[str, Attempt]] = ()  # (instance id, attempt)
+    history: Sequence[HistoryEntry] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionClaim:
+    """What the new owner of a partition finds."""
+
+    epoch: int
+    batch: int
+    published: int
+    #: History of batch ``batch``; to be published again when ``published < batch``.
+    last_history: Sequence[HistoryEntry] = ()
+
+
+@dataclass(slots=True)
+class ActiveInstances:
+    """What a partition's owner reloads."""
+
+    #: Rows of all non-terminal instances, and of terminal ones with open attempts.
+    instances: list[Instance] = field(default_factory=list)
+    #: Open attempts (awaiting an answer or a retry), with their instance's id.
+    open_attempts: list[tuple[str, Attempt]] = field(default_factory=list)
+    #: Rows that could not be read: id and reason.
+    corrupt: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of instances, newest first; ``cursor`` continues, None at the end."""
+
+    instances: Sequence[Instance]
+    cursor: str | None
+
+
+class Store(Protocol):
+    """The truth. Every method raises ``StoreUnavailableError`` when the database is away."""
+
+    async def take_partition(self, partition: int) -> PartitionClaim:
+        """Raise the partition's epoch by one (creating the row at epoch 1) and read it."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Store a batch.
+
+        Raises:
+            PartitionLostError: the row is not at (epoch, number - 1).
+            VersionConflictError: an instance is not at its expected version (or a new id exists).
+            StoreUnavailableError: the outcome is unknown; ``is_committed`` tells.
+        """
+
+    async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
+        """Whether batch ``number`` under ``epoch`` took effect.
+
+        Raises:
+            PartitionLostError: the row carries another epoch, or neither ``number`` nor the one
+                before it.
+        """
+
+    async def load_active(self, partition: int) -> ActiveInstances:
+        """Everything unfinished of a partition."""
+
+    async def load_instance(self, instance_id: str) -> InstanceState | None:
+        """One instance with all its attempts, whatever its status."""
+
+    async def load_attempts(self, instance_id: str) -> list[Attempt]:
+        """Every attempt of an instance, by task, then by attempt number."""
+
+    async def history(self, instance_id: str) -> list[HistoryEntry]:
+        """The history of an instance, oldest first."""
+
+    async def list_instances(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Instances, newest first."""
+
+    async def count_by_status(self) -> dict[str, int]:
+        """Number of instances per status."""
+
+    async def save_definition(self, digest: str, name: str, document: Mapping[str, Any]) -> None:
+        """Keep a definition snapshot; the same digest again changes nothing."""
+
+    async def load_definition(self, digest: str) -> Mapping[str, Any] | None:
+        """A snapshot by digest."""
+
+    async def ping(self) -> None:
+        """A cheap round trip."""
+
+    async def close(self) -> None:
+        """Release the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message of the inbox."""
+
+    subject: str
+    data: bytes
+    #: Stream sequence: order of arrival.
+    seq: int
+    #: Delivery count, 1 for the first.
+    delivery: int
+    stored_at: datetime
+    #: What ``Inbox.ack`` needs; opaque.
+    token: Any = None
+
+
+class Inbox(Protocol):
+    """The inbox of one partition under one epoch, in stream order."""
+
+    async def next(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Up to ``limit`` messages: what is here now, else the first to come within ``wait_s``.
+
+        A message that was given out and not acknowledged is not given out again by this object.
+
+        Raises:
+            BusUnavailableError: the consumer or its stream is gone: take the partition again.
+        """
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge; never waits for the server."""
+
+    async def is_drained(self) -> bool:
+        """True when everything stored before this call was given out by ``next``."""
+
+    def wake(self) -> None:
+        """Make a waiting ``next`` return at once with what it has."""
+
+    async def lag(self) -> int:
+        """Messages stored and not yet given out."""
+
+    async def close(self) -> None:
+        """Stop pulling; the consumer stays for the next owner to delete."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingTask:
+    """One task message."""
+
+    subject: str
+    role: str
+    data: bytes
+    #: Nats-Msg-Id; fresh for every send decided by recovery.
+    msg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingEvent:
+    """One lifecycle event; ``msg_id`` is ``instance:seq``."""
+
+    subject: str
+    data: bytes
+    msg_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoleQueue:
+    """How a role's queue stands."""
+
+    role: str
+    queued: int
+    running: int
+    #: Age of the oldest task not yet delivered, seconds; 0 when none.
+    oldest_age_s: float
+
+
+class Bus(Protocol):
+    """The courier. Methods raise ``BusUnavailableError`` when it is away."""
+
+    async def ensure(self, roles: Sequence[str]) -> None:
+        """Create streams and one durable consumer per role where they are missing."""
+
+    async def open_inbox(self, partition: int, epoch: int) -> Inbox:
+        """Delete every older consumer of the partition and create ``p<k>-e<epoch>``."""
+
+    async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
+        """Store all on the bus, events first; a task whose subject is taken is not news.
+
+        Returns when the server has stored them.
+        """
+
+    async def purge_task(self, subject: str) -> None:
+        """Remove a queued task; one that is being worked on loses its message too."""
+
+    async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a command in the inbox of the instance's partition."""
+
+    async def notify(self, subject: str, data: bytes) -> None:
+        """Core publish, best effort."""
+
+    async def dead_letter(self, subject: str, data: bytes) -> None:
+        """Keep a dead letter."""
+
+    async def subscribe(
+        self, subject: str, handler: Callable[[str, bytes], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Core subscription for the time of the context."""
+
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
+        """Core request."""
+
+    async def role_queues(self) -> list[RoleQueue]:
+        """Every role's queue."""
+
+    def partition_of(self, instance_id: str) -> int:
+        """The partition that the server's subject transform gives to ``instance_id``."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; fixed when the streams were created."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection is up now."""
+
+    @property
+    def generation(self) -> int:
+        """Raised whenever the connection came back: what was sent last may be lost."""
+
+    async def close(self) -> None:
+        """Flush and disconnect."""
+
+
+class Leases(Protocol):
+    """Which orchestrator serves which partition, where several share one bus.
+
+    A lease only spreads the work; what keeps two owners apart is the partition row's epoch.
+    """
+
+    async def acquire(self, partition: int) -> bool:
+        """Take or renew the lease of ``partition``; False while another holds it."""
+
+    async def release(self, partition: int) -> None:
+        """Give the lease up at once; no error when it is not held."""
+
+    async def holders(self) -> dict[int, str]:
+        """Names of the holders, by partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDecision:
+    """What the policies say; ``policies`` names those that decided, none for a default deny."""
+
+    is_allowed: bool
+    policies: tuple[str, ...] = ()
+    #: Why, as one sentence, for a denial.
+    reason: str = ""
+
+
+class Policies(Protocol):
+    """An immutable set of policies; a reload makes a new one."""
+
+    def authorize(self, action: str, stage: str, context: Mapping[str, Any]) -> PolicyDecision:
+        """Decide ``action`` on ``Stage::"<stage>"``; any doubt is a denial."""

@@ -1,0 +1,145 @@
+"""One batch being decided: events in, everything that is to be stored and carried out, out.
+
+Instances are decided one after another, each with its events in stream order. Nothing here waits
+for anything but the store's answer to "what do you have of this instance".
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from sagabus.core.commands import AuthorizeTask, Command, DispatchTask
+from sagabus.core.definition import Definition
+from sagabus.core.events import Event, PolicyDecided, TaskRefused
+from sagabus.core.instance import Attempt, Instance, InstanceState
+from sagabus.core.machine import decide, park
+from sagabus.core.transition import Decision, Ignored
+from sagabus.errors import BadMessageError
+from sagabus.ports import HistoryEntry, OutgoingTask, Policies
+from sagabus.runtime.messages import task_message
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a batch changes and asks for; instances in the order in which they were decided."""
+
+    instances: list[Instance] = field(default_factory=list)
+    attempts: list[tuple[str, Attempt]] = field(default_factory=list)
+    history: list[HistoryEntry] = field(default_factory=list)
+    #: With the instance's id.
+    commands: list[tuple[str, Command]] = field(default_factory=list)
+    tasks: list[OutgoingTask] = field(default_factory=list)
+    #: Events that changed nothing, and why.
+    ignored: list[tuple[Event, Ignored]] = field(default_factory=list)
+
+
+class Decider:
+    """Applies events to one instance after another."""
+
+    def __init__(self, policies: Callable[[], Policies | None], changes: Changes) -> None:
+        self._policies = policies
+        self.changes = changes
+
+    def apply(
+        self, definition: Definition, state: InstanceState, events: Sequence[Event]
+    ) -> Exception | None:
+        """Decide all ``events`` of an instance; on a bug, the exception, and nothing is kept."""
+        decisions: list[Decision] = []
+        tasks: list[tuple[Attempt, OutgoingTask]] = []
+        ignored: list[tuple[Event, Ignored]] = []
+        try:
+            for event in events:
+                outcome = decide(definition, state, event)
+                if isinstance(outcome, Ignored):
+                    ignored.append((event, outcome))
+                else:
+                    decisions.append(outcome)
+                    tasks += self._follow_up(definition, state, outcome, decisions, event.at)
+        except Exception as error:
+            log.exception("invariant_broken", workflow_id=state.row.id)
+            return error
+        self._keep(state, decisions, tasks, ignored)
+        return None
+
+    def park(self, definition: Definition, state: InstanceState, at: datetime, why: str) -> None:
+        """Stop an instance for an operator."""
+        self._keep(state, [park(definition, state, at, why)], [], [])
+
+    def _follow_up(
+        self,
+        definition: Definition,
+        state: InstanceState,
+        decision: Decision,
+        decisions: list[Decision],
+        at: datetime,
+    ) -> list[tuple[Attempt, OutgoingTask]]:
+        """Answer what a decision asks before it can be stored, until it asks nothing more."""
+        tasks: list[tuple[Attempt, OutgoingTask]] = []
+        pending = [decision]
+        while pending:
+            for command in pending.pop().commands:
+                event: Event
+                if isinstance(command, DispatchTask):
+                    attempt = command.attempt
+                    try:
+                        tasks.append((attempt, task_message(definition, state, attempt)))
+                        continue
+                    except BadMessageError as error:
+                        event = TaskRefused(at, attempt.task, attempt.attempt, error.reason)
+                elif isinstance(command, AuthorizeTask):
+                    event = self._authorize(command, at)
+                else:
+                    continue
+                outcome = decide(definition, state, event)
+                if isinstance(outcome, Decision):
+                    decisions.append(outcome)
+                    pending.append(outcome)
+        return tasks
+
+    def _authorize(self, command: AuthorizeTask, at: datetime) -> PolicyDecided:
+        policies = self._policies()
+        if policies is None:
+            reason = "the instance was started under policies, and now none are configured"
+            return PolicyDecided(at, command.task, command.attempt, False, (), reason)
+        verdict = policies.authorize(command.action, command.stage, command.context)
+        return PolicyDecided(
+            at,
+            command.task,
+            command.attempt,
+            verdict.is_allowed,
+            verdict.policies,
+            verdict.reason,
+        )
+
+    def _keep(
+        self,
+        state: InstanceState,
+        decisions: list[Decision],
+        tasks: list[tuple[Attempt, OutgoingTask]],
+        ignored: list[tuple[Event, Ignored]],
+    ) -> None:
+        row = state.row
+        changes = self.changes
+        changes.ignored += ignored
+        for _, outcome in ignored:
+            changes.commands += [(row.id, command) for command in outcome.commands]
+        if not decisions:
+            return
+        row.version += 1
+        attempts: dict[tuple[str, int], Attempt] = {}
+        events: list[dict[str, Any]] = []
+        for decision in decisions:
+            attempts |= decision.attempts
+            events += decision.events
+            changes.commands += [(row.id, command) for command in decision.commands]
+        changes.instances.append(row)
+        changes.attempts += [(row.id, attempt) for attempt in attempts.values()]
+        if events:
+            changes.history.append(HistoryEntry(row.id, row.version, row.workflow, events))
+        # What was sent and settled again within the batch never leaves.
+        changes.tasks += [task for attempt, task in tasks if attempt.is_unanswered]

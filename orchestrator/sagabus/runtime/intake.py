@@ -1,0 +1,166 @@
+"""Deciding a turn: every message, command and due timer becomes an event of its instance."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
+
+import structlog
+
+from sagabus.core.commands import SetTimer
+from sagabus.core.events import Event, StartRequested
+from sagabus.core.instance import InstanceState
+from sagabus.errors import BadMessageError, RequestError
+from sagabus.runtime.deciding import Decider
+from sagabus.runtime.engine import Engine
+from sagabus.runtime.messages import task_message
+from sagabus.runtime.reading import Dead, Item, Reading, event_of, read, skip
+from sagabus.runtime.roster import Key, Roster
+from sagabus.runtime.starting import existing_answer, new_instance, read_arguments
+from sagabus.runtime.timer_queue import timer_event
+from sagabus.runtime.turn import Turn
+from sagabus_agents.wire import ClaimMessage, CommandMessage
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class Patience(Protocol):
+    """Calls the store again and again while it is away."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T:
+        """The first result of ``call`` that is not ``StoreUnavailableError``."""
+
+
+class Intake:
+    """Decides the turns of one partition."""
+
+    def __init__(self, engine: Engine, roster: Roster, patiently: Patience) -> None:
+        self._engine = engine
+        self._roster = roster
+        self._patiently = patiently
+
+    async def decide(self, turn: Turn, due: Iterable[tuple[str, SetTimer]]) -> None:
+        """Decide everything in ``turn``: messages in stream order, commands, then timers."""
+        reading = read(turn.deliveries, turn.commands)
+        turn.dead += reading.dead
+        timers: dict[str, list[Event]] = {}
+        for instance, timer in due:
+            event = timer_event(instance, timer, turn.at, self._engine.presence)
+            timers.setdefault(instance, []).append(event)
+        ids = dict.fromkeys([*reading.items, *timers])
+        stored = [instance for instance in ids if not _is_fresh(reading, instance)]
+        states = await self._patiently(lambda: self._roster.bring(stored))
+        decider = Decider(self._engine.policies, turn.changes)
+        for instance in ids:
+            items = reading.items.get(instance, [])
+            state, events = await self._events(turn, instance, states.get(instance), items)
+            events += timers.get(instance, [])
+            if state is not None:
+                await self._apply(turn, decider, state, events, items)
+        turn.bury_ignored()
+
+    async def _events(
+        self, turn: Turn, instance: str, state: InstanceState | None, items: list[Item]
+    ) -> tuple[InstanceState | None, list[Event]]:
+        """The events that ``items`` mean; a start makes the state they are for."""
+        events: list[Event] = []
+        for item in items:
+            message = item.message
+            if isinstance(message, CommandMessage):
+                turn.asked.setdefault((instance, message.command), []).append(item)
+                if message.name == "start":
+                    fresh = await self._start(turn, instance, state, item, message)
+                    if fresh is not None:
+                        state = fresh
+                        events.append(StartRequested(turn.at, message.command))
+                    continue
+            if state is None:
+                _reject_unknown(turn, instance, item)
+                continue
+            try:
+                event = event_of(self._engine, instance, item, turn.at)
+            except BadMessageError as error:
+                turn.refuse(item, "invalid_request", error.reason)
+                continue
+            turn.note_origin(event, instance, item)
+            events.append(event)
+        return state, events
+
+    async def _start(
+        self,
+        turn: Turn,
+        instance: str,
+        state: InstanceState | None,
+        item: Item,
+        message: CommandMessage,
+    ) -> InstanceState | None:
+        """A new instance for a start command, or None with the answer noted."""
+        try:
+            arguments = read_arguments(message)
+            if state is not None:
+                turn.refusals.append((item, existing_answer(state, arguments)))
+                return None
+            return await self._patiently(
+                lambda: new_instance(instance, message, arguments, self._engine.snapshots, turn.at)
+            )
+        except RequestError as error:
+            turn.refuse(item, error.code, str(error))
+            return None
+
+    async def _apply(
+        self,
+        turn: Turn,
+        decider: Decider,
+        state: InstanceState,
+        events: list[Event],
+        items: list[Item],
+    ) -> None:
+        instance = state.row.id
+        digest = state.row.digest
+        definition = await self._patiently(lambda: self._engine.snapshots.of(digest))
+        error = decider.apply(definition, state, events) if events else None
+        if error is None:
+            self._roster.add(state)
+            turn.states.append(state)
+            return
+        # The state in memory is half changed. What is stored is right: park that.
+        message = f"the engine failed on this instance: {type(error).__name__}: {error}"
+        for item in items:
+            turn.refuse(item, "internal", message)
+        self._roster.forget(instance)
+        stored = (await self._patiently(lambda: self._roster.bring([instance]))).get(instance)
+        if stored is not None and not stored.row.status.is_terminal:
+            decider.park(definition, stored, turn.at, message)
+            turn.states.append(stored)
+
+    async def send_again(self, turn: Turn, keys: list[Key], mark: str) -> None:
+        """Tasks without news leave once more, marked; the bus refuses those it still holds."""
+        ids = list(dict.fromkeys(key[0] for key in keys))
+        states = await self._patiently(lambda: self._roster.bring(ids))
+        for instance, task, number in keys:
+            state = states.get(instance)
+            attempt = state.find(task, number) if state is not None else None
+            if state is None or attempt is None or not attempt.is_unanswered:
+                continue
+            definition = await self._engine.snapshots.of(state.row.digest)
+            try:
+                turn.resends.append(task_message(definition, state, attempt, resend=mark))
+            except BadMessageError as error:
+                log.error("resend_too_large", workflow_id=instance, error=error.reason)
+
+
+def _is_fresh(reading: Reading, instance: str) -> bool:
+    """Whether the id was just made for a start: the store cannot know it."""
+    items = reading.items.get(instance, ())
+    return len(items) == 1 and items[0].local is not None and items[0].local.is_fresh_id
+
+
+def _reject_unknown(turn: Turn, instance: str, item: Item) -> None:
+    message = item.message
+    if isinstance(message, CommandMessage):
+        turn.refuse(item, "instance_not_found", f"there is no instance {instance!r}")
+        return
+    if isinstance(message, ClaimMessage):
+        turn.changes.commands.append((instance, skip(message)))
+    if item.delivery is not None:
+        turn.dead.append(Dead("unknown_instance", item.source, instance, item.delivery))

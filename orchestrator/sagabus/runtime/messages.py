@@ -1,0 +1,145 @@
+"""Between wire and core: task messages out, inbox messages in."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+import orjson
+from pydantic import ValidationError
+
+from sagabus.core.definition import Definition
+from sagabus.core.events import ResultReceived
+from sagabus.core.instance import Attempt, InstanceState, TaskStatus, task_id
+from sagabus.core.tasks import plan_of
+from sagabus.errors import BadMessageError
+from sagabus.ports import OutgoingEvent, OutgoingTask
+from sagabus_agents.wire import (
+    INBOX_ADAPTER,
+    MAX_MESSAGE_BYTES,
+    ClaimMessage,
+    CommandMessage,
+    DeadLetter,
+    ResultMessage,
+    ResultStatus,
+    event_subject,
+    task_subject,
+)
+
+_STATUS: dict[ResultStatus, Literal["succeeded", "failed", "cancelled"]] = {
+    ResultStatus.SUCCEEDED: "succeeded",
+    ResultStatus.FAILED: "failed",
+    ResultStatus.CANCELLED: "cancelled",
+}
+#: Room for headers beside a payload.
+_HEADER_BYTES = 512
+
+
+def task_message(
+    definition: Definition, state: InstanceState, attempt: Attempt, *, resend: str = ""
+) -> OutgoingTask:
+    """The message that asks an agent for an attempt; ``resend`` marks and names a send by recovery.
+
+    Raises:
+        BadMessageError: it is too large for the bus.
+    """
+    row = state.row
+    timeout = plan_of(definition, attempt).timeout
+    message: dict[str, Any] = {
+        "type": attempt.kind,
+        "stage_name": attempt.stage,
+        "workflow_id": row.id,
+        "workflow": row.workflow,
+        "task": attempt.task,
+        "attempt": attempt.attempt,
+        "role": attempt.role,
+        "action": attempt.action,
+        "input": attempt.input,
+        "claim": attempt.claim,
+        "resent": bool(resend),
+        "idempotency_key": f"{row.id}:{attempt.task}",
+        "timeout_s": None if timeout is None else timeout.total_seconds(),
+        "trace": row.trace,
+    }
+    if attempt.kind == "compensation":
+        message |= _undo_payload(state, attempt)
+    data = orjson.dumps(message)
+    if len(data) + _HEADER_BYTES > MAX_MESSAGE_BYTES:
+        raise BadMessageError(
+            f"the message for stage {attempt.stage!r} has {len(data)} bytes, and the bus takes "
+            f"{MAX_MESSAGE_BYTES}: pass a reference instead of the data"
+        )
+    subject = task_subject(attempt.role, row.id, attempt.task, attempt.attempt)
+    return OutgoingTask(
+        subject, attempt.role, data, f"{row.id}:{attempt.task}:{attempt.attempt}{resend}"
+    )
+
+
+def _undo_payload(state: InstanceState, undo: Attempt) -> dict[str, Any]:
+    """What the task to be undone was given and gave."""
+    tries = state.attempts.get(task_id(undo.stage, undo.pass_, undo.index), [])
+    done = next((a for a in reversed(tries) if a.status is TaskStatus.SUCCEEDED), None)
+    source = done or (tries[-1] if tries else None)
+    return {
+        "original_context": {
+            "parameters": state.row.parameters,
+            "vars": {},
+            "input": source.input if source else None,
+            "output": source.output if source else None,
+        },
+        "artifacts_to_undo": list(done.artifacts) if done else [],
+    }
+
+
+def event_message(instance: str, workflow: str, event: Mapping[str, Any]) -> OutgoingEvent:
+    """A history entry as announced to the world."""
+    data = orjson.dumps({"instance": instance, "workflow": workflow, **event})
+    subject = event_subject(instance, event["type"])
+    return OutgoingEvent(subject, data, f"{instance}:{event['seq']}")
+
+
+def dead_letter(reason: str, subject: str, data: bytes, at: datetime) -> bytes:
+    """A message nobody can use, with the reason."""
+    letter = DeadLetter(
+        reason=reason,
+        subject=subject,
+        at=at,
+        payload=data[: 64 * 1024].decode("utf-8", errors="replace"),
+    )
+    return letter.model_dump_json().encode()
+
+
+def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
+    """Parse an inbox message.
+
+    Raises:
+        BadMessageError: it does not follow the contract.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise BadMessageError(f"too large: {len(data)} bytes of {MAX_MESSAGE_BYTES}")
+    try:
+        return INBOX_ADAPTER.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadMessageError(f"not understood: {place}: {first['msg']}") from None
+
+
+def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:
+    """A result as the core takes it."""
+    error = message.error
+    status = _STATUS[message.status]
+    return ResultReceived(
+        at=at,
+        source=source,
+        task=message.task,
+        attempt=message.attempt,
+        status=status,
+        agent=message.agent,
+        output=message.output,
+        artifacts=message.artifacts,
+        error_type=error.type if error else ("cancelled" if status == "cancelled" else "unknown"),
+        error_message=error.message if error else "",
+        is_retryable=error.retryable if error else True,
+        retry_after_s=error.retry_after_s if error else None,
+        started_at=message.started_at,
+    )

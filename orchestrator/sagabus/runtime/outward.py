@@ -1,0 +1,87 @@
+"""Carrying out a committed turn: what agents, people and the world are told, in this order.
+
+Withdrawals and answers to claims, lifecycle events, tasks, answers to commands, dead letters.
+"""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sagabus.core.commands import AnswerClaim, Command, SetTimer, WithdrawTask
+from sagabus.core.instance import Answer
+from sagabus.ports import Bus, HistoryEntry, OutgoingEvent
+from sagabus.runtime.messages import dead_letter, event_message
+from sagabus.runtime.reading import Item
+from sagabus.runtime.turn import Turn
+from sagabus_agents.wire import (
+    CancelMessage,
+    ClaimAnswer,
+    ClaimVerdict,
+    CommandMessage,
+    CommandReply,
+    cancel_subject,
+    dead_subject,
+    task_subject,
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], None]) -> None:
+    """Tell everybody. What fails here is told again when the partition is taken again."""
+    for instance, command in turn.changes.commands:
+        if isinstance(command, SetTimer):
+            set_timer(instance, command)
+        else:
+            await _tell(bus, instance, command)
+    events = event_messages(turn.changes.history)
+    if events or turn.changes.tasks or turn.resends:
+        await bus.publish(events, [*turn.changes.tasks, *turn.resends])
+    for item, answer in turn.answers():
+        await _reply(bus, item, answer)
+    for dead in turn.dead:
+        log.warning("dead_letter", workflow_id=dead.instance, reason=dead.reason, role=dead.role)
+        data = dead_letter(dead.reason, dead.delivery.subject, dead.delivery.data, turn.at)
+        await bus.dead_letter(dead_subject(dead.role, dead.instance), data)
+
+
+def event_messages(history: Sequence[HistoryEntry]) -> list[OutgoingEvent]:
+    """History as announced to the world."""
+    return [
+        event_message(entry.instance, entry.workflow, event)
+        for entry in history
+        for event in entry.events
+    ]
+
+
+async def _tell(bus: Bus, instance: str, command: Command) -> None:
+    match command:
+        case AnswerClaim():
+            answer = ClaimAnswer(claim=command.claim, answer=ClaimVerdict(command.answer))
+            await bus.notify(command.reply, answer.model_dump_json().encode())
+        case WithdrawTask():
+            attempt = command.attempt
+            if command.is_purged:
+                await bus.purge_task(
+                    task_subject(attempt.role, instance, attempt.task, attempt.attempt)
+                )
+            notice = CancelMessage(
+                task=attempt.task, attempt=attempt.attempt, reason=command.reason
+            )
+            await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
+        case _:
+            pass  # tasks are published together; the rest is told when all is published
+
+
+async def _reply(bus: Bus, item: Item, answer: Answer) -> None:
+    message = item.message
+    if not isinstance(message, CommandMessage) or message.reply is None:
+        return
+    reply = CommandReply(
+        command=message.command,
+        ok=answer.ok,
+        result=answer.result,
+        code=answer.code,
+        message=answer.message,
+    )
+    await bus.notify(message.reply, reply.model_dump_json().encode())

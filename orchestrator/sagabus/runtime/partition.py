@@ -1,0 +1,313 @@
+"""The loop of one partition: the whole engine. Batch, decide, commit, publish, acknowledge.
+
+Nothing is published, replied or acknowledged before the commit. Whatever fails on the way, the
+partition is dropped with all it has in memory and taken again: recovery is one mechanism.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import TypeVar
+
+import structlog
+
+from sagabus.core.commands import SetTimer
+from sagabus.core.timers import timers_of
+from sagabus.errors import (
+    BusUnavailableError,
+    InvariantError,
+    PartitionLostError,
+    StoreError,
+    StoreUnavailableError,
+)
+from sagabus.ports import Batch, Delivery, Inbox, PartitionClaim
+from sagabus.runtime.engine import Engine, LocalCommand
+from sagabus.runtime.intake import Intake
+from sagabus.runtime.outward import carry_out, event_messages
+from sagabus.runtime.roster import Key, Roster
+from sagabus.runtime.timer_queue import TimerQueue
+from sagabus.runtime.turn import Turn
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: Clocks of bus and orchestrator may differ by this much where a message's time counts.
+_CLOCK_MARGIN = timedelta(seconds=1)
+
+
+class PartitionLoop:
+    """Owns one partition for as long as nobody raises its epoch."""
+
+    def __init__(self, number: int, engine: Engine) -> None:
+        self.number = number
+        self._engine = engine
+        self._commands: deque[LocalCommand] = deque()
+        self._stopping = False
+        self._epoch = 0
+        self._batch = 0
+        self._published = 0
+        self._inbox: Inbox | None = None
+        self._roster = Roster(engine.store)
+        self._timers = TimerQueue()
+        self._caught_up = False
+        self._read_until: datetime | None = None
+        #: Rows of this partition that cannot be read: id and reason.
+        self.corrupt: list[tuple[str, str]] = []
+        #: ``taking``, ``serving``, ``database_away``, ``bus_away``, ``lost``, ``stopped``.
+        self.status = "taking"
+
+    @property
+    def active(self) -> int:
+        """Instances that have neither ended nor begun to compensate."""
+        return self._roster.active.total()
+
+    @property
+    def unfinished(self) -> int:
+        """Instances in memory."""
+        return len(self._roster)
+
+    @property
+    def is_serving(self) -> bool:
+        """True while commands are taken."""
+        return self.status in {"serving", "database_away"}
+
+    def submit(self, command: LocalCommand) -> None:
+        """Take a command of this process; answered when it is stored."""
+        self._commands.append(command)
+        if self._inbox is not None:
+            self._inbox.wake()
+
+    async def lag(self) -> int:
+        """Messages in the inbox that were not read yet."""
+        return await self._inbox.lag() if self._inbox is not None else 0
+
+    def stop(self) -> None:
+        """End after the batch at hand."""
+        self._stopping = True
+        if self._inbox is not None:
+            self._inbox.wake()
+
+    async def run(self) -> None:
+        """Serve until ``stop``, or until another owner has taken the partition.
+
+        Raises:
+            PartitionLostError: another owner has.
+        """
+        try:
+            while not self._stopping:
+                try:
+                    await self._take()
+                    while not self._stopping:
+                        await self._turn()
+                    await self._leave()
+                except BusUnavailableError as error:
+                    self.status = "bus_away"
+                    log.warning("bus_away", partition=self.number, error=str(error))
+                    await asyncio.sleep(self._engine.limits.retry_s)
+                except PartitionLostError:
+                    raise
+                except StoreError as error:
+                    # Memory and database disagree: what is stored is right.
+                    log.error("partition_retaken", partition=self.number, error=str(error))
+                    await asyncio.sleep(self._engine.limits.retry_s)
+                finally:
+                    await self._drop()
+        except PartitionLostError as error:
+            self.status = "lost"
+            log.warning("partition_lost", partition=self.number, error=str(error))
+            raise
+        finally:
+            self.status = "lost" if self.status == "lost" else "stopped"
+            self._refuse_commands()
+
+    def _refuse_commands(self) -> None:
+        for command in self._commands:
+            if not command.answer.done():
+                error = BusUnavailableError("this orchestrator has stopped serving the instance")
+                command.answer.set_exception(error)
+        self._commands.clear()
+
+    # --- taking -------------------------------------------------------------------------------
+
+    async def _take(self) -> None:
+        engine = self._engine
+        self.status = "taking"
+        claim = await self._patiently(lambda: engine.store.take_partition(self.number))
+        self._epoch, self._batch, self._published = claim.epoch, claim.batch, claim.published
+        self._inbox = await engine.bus.open_inbox(self.number, claim.epoch)
+        found = await self._patiently(lambda: engine.store.load_active(self.number))
+        self.corrupt = found.corrupt
+        for instance, reason in found.corrupt:
+            log.error("instance_unreadable", workflow_id=instance, error=reason)
+        self._roster.load(found)
+        for state in self._roster.states():
+            for timer in timers_of(state):
+                self._timers.add(state.row.id, timer)
+        await self._publish_again(claim)
+        self.status = "serving"
+        log.info(
+            "partition_taken",
+            partition=self.number,
+            epoch=claim.epoch,
+            instances=len(self._roster),
+        )
+
+    async def _publish_again(self, claim: PartitionClaim) -> None:
+        """History of the last batch, where its publication is not known to be complete."""
+        if claim.published < claim.batch and claim.last_history:
+            events = event_messages(claim.last_history)
+            await self._engine.bus.publish(events, [])
+        self._published = claim.batch
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the store again and again while it is away."""
+        status = self.status
+        while True:
+            try:
+                result = await call()
+            except StoreUnavailableError as error:
+                if self._stopping:
+                    raise
+                if self.status != "database_away":
+                    log.warning("database_away", partition=self.number, error=str(error))
+                self.status = "database_away"
+                await asyncio.sleep(self._engine.limits.retry_s)
+            else:
+                if self.status == "database_away":
+                    log.info("database_back", partition=self.number)
+                self.status = status
+                return result
+
+    async def _leave(self) -> None:
+        """Note that everything is published, so that nothing is announced again."""
+        if self._published == self._batch:
+            batch = Batch(self.number, self._epoch, self._batch + 1, self._batch + 1)
+            await self._engine.store.commit(batch)
+
+    async def _drop(self) -> None:
+        if self._inbox is not None:
+            await self._inbox.close()
+        self._inbox = None
+        self._roster = Roster(self._engine.store)
+        self._timers = TimerQueue()
+        self._caught_up = False
+        self._read_until = None
+
+    # --- one turn -----------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        inbox = self._inbox
+        if inbox is None:
+            raise InvariantError("a partition is served before it was taken")
+        limit = self._engine.limits.batch
+        deliveries = await inbox.next(limit, 0 if self._commands else self._wait_s())
+        commands = [self._commands.popleft() for _ in range(min(limit, len(self._commands)))]
+        try:
+            await self._handle(inbox, deliveries, commands)
+        except BaseException:
+            # Not answered: they are decided again when the partition is taken again.
+            for command in reversed(commands):
+                if not command.answer.done():
+                    command.is_fresh_id = False
+                    self._commands.appendleft(command)
+            raise
+
+    def _wait_s(self) -> float:
+        idle = self._engine.limits.idle_s
+        next_at = self._timers.next_at
+        if next_at is None:
+            return idle
+        return min(idle, max(0.0, (next_at - self._engine.clock()).total_seconds()))
+
+    async def _handle(
+        self, inbox: Inbox, deliveries: Sequence[Delivery], commands: Sequence[LocalCommand]
+    ) -> None:
+        turn = Turn(self._engine.clock(), deliveries, commands)
+        if deliveries:
+            self._read_until = deliveries[-1].stored_at
+        due = await self._due_timers(inbox, turn.at)
+        again = await self._without_news(inbox, is_idle=not deliveries)
+        if not (deliveries or commands or due or again):
+            return
+        intake = Intake(self._engine, self._roster, self._patiently)
+        await intake.decide(turn, due)
+        if again:
+            await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
+        await self._commit(turn)
+        for item, answer in turn.answers():  # within this process no bus is needed
+            if item.local is not None and not item.local.answer.done():
+                item.local.answer.set_result(answer)
+        await carry_out(self._engine.bus, turn, self._timers.add)
+        self._published = self._batch
+        await inbox.ack(deliveries)
+        self._settle(turn)
+
+    async def _due_timers(self, inbox: Inbox, now: datetime) -> list[tuple[str, SetTimer]]:
+        """Timers that may fire: the inbox has been read past their due time."""
+        next_at = self._timers.next_at
+        if next_at is None or next_at > now or not self._engine.bus.is_connected:
+            return []
+        is_read_past = self._read_until is not None and self._read_until >= next_at + _CLOCK_MARGIN
+        if is_read_past and self._read_until is not None:
+            now = min(now, self._read_until - _CLOCK_MARGIN)
+        elif not await inbox.is_drained():
+            return []
+        return self._timers.pop_due(now, self._engine.limits.batch)
+
+    async def _without_news(self, inbox: Inbox, *, is_idle: bool) -> list[Key]:
+        """Attempts to be sent again: never before the inbox was read to its end once."""
+        if not self._caught_up:
+            if not is_idle or not await inbox.is_drained():
+                return []
+            self._caught_up = True
+        limits = self._engine.limits
+        return self._roster.without_news(limits.resend_after_s, limits.resend_slice)
+
+    # --- storing ------------------------------------------------------------------------------
+
+    async def _commit(self, turn: Turn) -> None:
+        changes = turn.changes
+        batch = Batch(
+            partition=self.number,
+            epoch=self._epoch,
+            number=self._batch + 1,
+            published=self._published,
+            instances=changes.instances,
+            attempts=changes.attempts,
+            history=changes.history,
+        )
+        began = perf_counter()
+        try:
+            await self._engine.store.commit(batch)
+        except StoreUnavailableError:
+            await self._patiently(lambda: self._commit_again(batch))
+        self._batch = batch.number
+        self._engine.metrics.committed(len(changes.instances), perf_counter() - began)
+
+    async def _commit_again(self, batch: Batch) -> None:
+        """Settle a commit whose outcome is unknown: the partition row tells."""
+        store = self._engine.store
+        if not await store.is_committed(batch.partition, batch.epoch, batch.number):
+            await store.commit(batch)
+
+    def _settle(self, turn: Turn) -> None:
+        engine = self._engine
+        changes = turn.changes
+        for _, ignored in changes.ignored:
+            engine.metrics.ignored(ignored.reason)
+        for dead in turn.dead:
+            engine.metrics.dead_letter(dead.reason.partition(":")[0])
+        if turn.resends:
+            engine.metrics.resent(len(turn.resends))
+        for entry in changes.history:
+            for event in entry.events:
+                engine.metrics.on_event(entry.workflow, event)
+                engine.event_log.on_event(entry.instance, entry.workflow, event)
+        self._roster.settle(changes.instances, changes.attempts)
+        for state in turn.states:
+            self._roster.release(state.row)
+        for listener in engine.listeners:
+            listener(turn.states, changes.history)

@@ -1,0 +1,129 @@
+"""From what a batch holds (messages, commands, timers) to each instance's events, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sagabus.core.commands import AnswerClaim
+from sagabus.core.events import ApprovalAnswered, CancelRequested, ClaimReceived, Event
+from sagabus.errors import BadMessageError
+from sagabus.ports import Delivery
+from sagabus.runtime.engine import Engine, LocalCommand
+from sagabus.runtime.messages import read_inbox, result_event
+from sagabus_agents.wire import COMMAND_SOURCE, ClaimMessage, CommandMessage, ResultMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A message that nobody can use."""
+
+    reason: str
+    role: str
+    instance: str
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message for one instance, with where it came from."""
+
+    message: ResultMessage | ClaimMessage | CommandMessage
+    source: str
+    delivery: Delivery | None = None
+    local: LocalCommand | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """A batch's messages by instance, in the order in which they were stored."""
+
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    dead: list[Dead] = field(default_factory=list)
+
+
+def read(deliveries: Sequence[Delivery], commands: Sequence[LocalCommand]) -> Reading:
+    """Sort messages by instance; what cannot be understood is dead."""
+    reading = Reading()
+    for delivery in deliveries:
+        # sagabus.inbox.<partition>.<instance>.<source>
+        _, _, _, instance, source = delivery.subject.split(".", 4)
+        try:
+            message = read_inbox(delivery.data)
+            if isinstance(message, CommandMessage) != (source == COMMAND_SOURCE):
+                raise BadMessageError(f"a {message.kind} does not come from {source}")
+        except BadMessageError as error:
+            reading.dead.append(Dead(error.reason, source, instance, delivery))
+            continue
+        reading.items.setdefault(instance, []).append(Item(message, source, delivery))
+    for command in commands:
+        item = Item(command.message, COMMAND_SOURCE, local=command)
+        reading.items.setdefault(command.instance, []).append(item)
+    return reading
+
+
+class _AnswerGate(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    stage: str = Field(max_length=64)
+    reason: str = Field(default="", max_length=4096)
+
+
+class _Cancel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(default="", max_length=4096)
+
+
+def event_of(engine: Engine, instance: str, item: Item, at: datetime) -> Event:
+    """What a message means to the core; ``start`` is not one of these.
+
+    Raises:
+        BadMessageError: the command's arguments are wrong.
+    """
+    message = item.message
+    if isinstance(message, ResultMessage):
+        return result_event(message, item.source, at)
+    if isinstance(message, ClaimMessage):
+        return _claim(engine, instance, message, item.source, at)
+    try:
+        return _command(message, at)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadMessageError(f"{message.name}: {place}: {first['msg']}") from None
+
+
+def _claim(
+    engine: Engine, instance: str, message: ClaimMessage, source: str, at: datetime
+) -> ClaimReceived:
+    key = (instance, message.task, message.attempt)
+    elsewhere = engine.presence.running_since(key, beside=message.agent)
+    return ClaimReceived(
+        at=at,
+        source=source,
+        claim=message.claim,
+        task=message.task,
+        attempt=message.attempt,
+        agent=message.agent,
+        delivery=message.delivery,
+        reply=message.reply,
+        is_running_elsewhere=elsewhere is not None,
+        is_presence_known=engine.presence.is_known,
+        max_deliver=engine.limits.max_deliver,
+    )
+
+
+def _command(message: CommandMessage, at: datetime) -> Event:
+    arguments: dict[str, Any] = message.arguments
+    if message.name == "cancel":
+        cancel = _Cancel.model_validate(arguments)
+        return CancelRequested(at, message.command, message.by, cancel.reason)
+    gate = _AnswerGate.model_validate(arguments)
+    is_approved = message.name == "approve"
+    return ApprovalAnswered(at, message.command, gate.stage, is_approved, message.by, gate.reason)
+
+
+def skip(claim: ClaimMessage) -> AnswerClaim:
+    """The answer to a claim for an instance that does not exist."""
+    return AnswerClaim(claim.reply, claim.claim, "skip")

@@ -1,0 +1,129 @@
+"""The instances of one partition in memory: all that are unfinished, and nothing else."""
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from time import monotonic
+
+from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.ports import ActiveInstances, Store
+
+#: Attempt that awaits a result: (instance, task, attempt).
+Key = tuple[str, str, int]
+
+#: ``active_workflows`` leaves out what has failed already: see the metric's definition.
+_NOT_ACTIVE = frozenset({InstanceStatus.COMPENSATING})
+
+
+def is_active(row: Instance) -> bool:
+    """Whether ``active_workflows`` counts the instance: unfinished and not being undone."""
+    return not row.status.is_terminal and row.status not in _NOT_ACTIVE
+
+
+class Roster:
+    """States by instance id; after a reload the closed attempts are read when first needed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._states: dict[str, InstanceState] = {}
+        self._partial: set[str] = set()
+        #: Unanswered attempts, longest without news first, with the time of the last send.
+        self._unanswered: OrderedDict[Key, float] = OrderedDict()
+        self._counted: dict[str, str] = {}
+        self.active: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def load(self, found: ActiveInstances) -> None:
+        """Take over what the store holds."""
+        for row in found.instances:
+            self._states[row.id] = InstanceState(row)
+            self._partial.add(row.id)
+            self._count(row)
+        for instance, attempt in found.open_attempts:
+            state = self._states.get(instance)
+            if state is None:
+                continue
+            state.attempts.setdefault(attempt.task, []).append(attempt)
+            if attempt.is_unanswered:
+                self._unanswered[(instance, attempt.task, attempt.attempt)] = 0.0
+
+    def states(self) -> Iterator[InstanceState]:
+        """Every state, complete or not."""
+        return iter(self._states.values())
+
+    async def bring(self, ids: Iterable[str]) -> dict[str, InstanceState]:
+        """Complete states of those ``ids`` that exist, from memory or the store."""
+        wanted = list(ids)
+        missing = [i for i in wanted if i not in self._states]
+        partial = [i for i in wanted if i in self._partial]
+        if missing or partial:
+            await asyncio.gather(
+                *(self._fetch(i) for i in missing), *(self._complete(i) for i in partial)
+            )
+        return {i: self._states[i] for i in wanted if i in self._states}
+
+    async def _fetch(self, instance: str) -> None:
+        state = await self._store.load_instance(instance)
+        if state is not None:
+            self._states[instance] = state
+
+    async def _complete(self, instance: str) -> None:
+        attempts: dict[str, list[Attempt]] = {}
+        for attempt in await self._store.load_attempts(instance):
+            attempts.setdefault(attempt.task, []).append(attempt)
+        self._states[instance].attempts = attempts
+        self._partial.discard(instance)
+
+    def add(self, state: InstanceState) -> None:
+        """A new instance."""
+        self._states[state.row.id] = state
+
+    def forget(self, instance: str) -> None:
+        """Drop a state that is no longer what is stored."""
+        self._states.pop(instance, None)
+        self._partial.discard(instance)
+
+    def settle(self, rows: Iterable[Instance], attempts: Iterable[tuple[str, Attempt]]) -> None:
+        """After a commit: note what awaits an answer, and drop what has ended."""
+        now = monotonic()
+        for instance, attempt in attempts:
+            key = (instance, attempt.task, attempt.attempt)
+            if attempt.is_unanswered:
+                self._unanswered[key] = now
+                self._unanswered.move_to_end(key)
+            else:
+                self._unanswered.pop(key, None)
+        for row in rows:
+            self._count(row)
+            self.release(row)
+
+    def release(self, row: Instance) -> None:
+        """Drop an instance that has ended and awaits nothing more."""
+        if row.status.is_terminal and row.open_attempts == 0:
+            self.forget(row.id)
+
+    def _count(self, row: Instance) -> None:
+        was = self._counted.get(row.id)
+        if is_active(row) == (was is not None):
+            return
+        if was is None:
+            self._counted[row.id] = row.workflow
+            self.active[row.workflow] += 1
+        else:
+            del self._counted[row.id]
+            self.active[was] -= 1
+
+    def without_news(self, older_than_s: float, limit: int) -> list[Key]:
+        """Attempts sent longer ago than that, which count as sent now."""
+        now = monotonic()
+        keys: list[Key] = []
+        while self._unanswered and len(keys) < limit:
+            key, sent = next(iter(self._unanswered.items()))
+            if now - sent < older_than_s:
+                break
+            self._unanswered[key] = now
+            self._unanswered.move_to_end(key)
+            keys.append(key)
+        return keys

@@ -1,0 +1,51 @@
+"""Definitions by digest: an instance is pinned to the one it started on, whatever the files say."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sagabus.core.definition import Definition
+from sagabus.errors import InvariantError, WorkflowNotFoundError
+from sagabus.ports import Store
+
+
+class Snapshots:
+    """Every definition that running instances use, kept in the store and compiled once."""
+
+    def __init__(
+        self,
+        store: Store,
+        find: Callable[[str], Definition],
+        compile_snapshot: Callable[[Mapping[str, Any]], Definition],
+    ) -> None:
+        self._store = store
+        self._find = find
+        self._compile = compile_snapshot
+        self._by_digest: dict[str, Definition] = {}
+
+    async def newest(self, name: str) -> Definition:
+        """The definition that a new instance of ``name`` starts on; stored before it is used.
+
+        Raises:
+            WorkflowNotFoundError: none of this name is loaded and enabled.
+        """
+        definition = self._find(name)
+        if not definition.enabled:
+            raise WorkflowNotFoundError(f"workflow {name!r} is disabled: set enabled = true")
+        if definition.digest not in self._by_digest:
+            await self._store.save_definition(definition.digest, name, definition.document)
+            self._by_digest[definition.digest] = definition
+        return definition
+
+    async def of(self, digest: str) -> Definition:
+        """The definition an instance is pinned to.
+
+        Raises:
+            InvariantError: the store has no such snapshot.
+        """
+        found = self._by_digest.get(digest)
+        if found is None:
+            document = await self._store.load_definition(digest)
+            if document is None:
+                raise InvariantError(f"definition snapshot {digest} is not in the store")
+            found = self._by_digest[digest] = self._compile(document)
+        return found

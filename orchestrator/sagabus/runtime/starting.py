@@ -1,0 +1,117 @@
+"""From a start command to a new instance, or to the answer that there is one."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sagabus.core.instance import Answer, Instance, InstanceState, InstanceStatus
+from sagabus.errors import InvalidRequestError
+from sagabus.runtime.snapshots import Snapshots
+from sagabus_agents.wire import CommandMessage
+
+#: Parameters travel in every stage's input; more than this belongs into a reference.
+MAX_PARAMETER_BYTES = 512 * 1024
+MAX_DEPTH = 64
+
+
+class StartArguments(BaseModel):
+    """Arguments of the command ``start``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow: str = Field(min_length=1)
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_arguments(command: CommandMessage) -> StartArguments:
+    """Check what a start command carries.
+
+    Raises:
+        InvalidRequestError: it cannot be started like this.
+    """
+    try:
+        arguments = StartArguments.model_validate(command.arguments)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidRequestError(f"start: {place}: {first['msg']}") from None
+    check_parameters(arguments.parameters)
+    return arguments
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Refuse what cannot be stored or sent.
+
+    Raises:
+        InvalidRequestError: too large, too deep, or not JSON.
+    """
+    if _depth(parameters) > MAX_DEPTH:
+        raise InvalidRequestError(f"parameters are nested deeper than {MAX_DEPTH} levels")
+    try:
+        size = len(orjson.dumps(parameters))
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequestError(f"parameters are not JSON: {error}") from None
+    if size > MAX_PARAMETER_BYTES:
+        raise InvalidRequestError(
+            f"parameters have {size} bytes, allowed are {MAX_PARAMETER_BYTES}: pass a reference"
+        )
+
+
+def _depth(value: Any) -> int:
+    """Levels of nesting, counted no further than just beyond the limit."""
+    level: list[Any] = [value]
+    depth = 0
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return depth
+
+
+def existing_answer(state: InstanceState, arguments: StartArguments) -> Answer:
+    """The answer to a start whose id is taken: the same start again, or a conflict."""
+    row = state.row
+    if row.workflow == arguments.workflow and row.parameters == arguments.parameters:
+        return Answer(ok=True, result={"id": row.id, "created": False})
+    what = (
+        f"of workflow {row.workflow!r}"
+        if row.workflow != arguments.workflow
+        else "with other parameters"
+    )
+    message = f"instance {row.id!r} exists already, {what}: choose another id"
+    return Answer(ok=False, code="conflict", message=message)
+
+
+async def new_instance(
+    instance_id: str,
+    command: CommandMessage,
+    arguments: StartArguments,
+    snapshots: Snapshots,
+    at: datetime,
+) -> InstanceState:
+    """A new instance, not stored yet.
+
+    Raises:
+        WorkflowNotFoundError: there is no such workflow.
+    """
+    definition = await snapshots.newest(arguments.workflow)
+    return InstanceState(
+        Instance(
+            id=instance_id,
+            workflow=definition.name,
+            digest=definition.digest,
+            status=InstanceStatus.PENDING,
+            created_at=at,
+            updated_at=at,
+            parameters=arguments.parameters,
+            started_by=command.by,
+            trace=command.command,
+        )
+    )

@@ -1,0 +1,46 @@
+"""The timers of one partition, a heap. None is taken out; what is out of date is ignored."""
+
+import heapq
+from datetime import datetime
+
+from sagabus.core.commands import SetTimer
+from sagabus.core.events import AttemptTimerFired, Event, GateTimerFired, WorkflowTimerFired
+from sagabus.runtime.presence import Presence
+
+
+class TimerQueue:
+    """Timers by due time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, int, str, SetTimer]] = []
+        self._count = 0
+
+    def add(self, instance: str, timer: SetTimer) -> None:
+        """Remember a timer."""
+        self._count += 1
+        heapq.heappush(self._heap, (timer.at, self._count, instance, timer))
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the earliest timer is due."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop_due(self, now: datetime, limit: int) -> list[tuple[str, SetTimer]]:
+        """Up to ``limit`` timers that are due, earliest first."""
+        due: list[tuple[str, SetTimer]] = []
+        while self._heap and self._heap[0][0] <= now and len(due) < limit:
+            _, _, instance, timer = heapq.heappop(self._heap)
+            due.append((instance, timer))
+        return due
+
+
+def timer_event(instance: str, timer: SetTimer, now: datetime, presence: Presence) -> Event:
+    """What a due timer means to the core."""
+    match timer.kind:
+        case "workflow":
+            return WorkflowTimerFired(now)
+        case "gate":
+            return GateTimerFired(now, timer.key)
+        case "attempt":
+            since = presence.running_since((instance, timer.key, timer.attempt))
+            return AttemptTimerFired(now, timer.key, timer.attempt, since)

@@ -1,0 +1,365 @@
+"""Instances as JSON documents: what the API answers and the command line prints.
+
+Beside our own words they carry the columns that workflow engines before us used:
+``current_tasks``, ``completed_tasks``, ``failed_tasks`` (names of stages), ``variables``,
+``error_message``, per task ``task_index``, ``retry_count``, ``max_retries``, and for a failed saga
+``error.reason`` and ``error.compensate_from_idx``.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sagabus.core.definition import Definition
+from sagabus.core.instance import (
+    Attempt,
+    Failure,
+    Instance,
+    InstanceState,
+    InstanceStatus,
+    Rollback,
+    StageRun,
+    StageStatus,
+    TaskStatus,
+)
+from sagabus.ports import HistoryEntry
+
+
+class View(BaseModel):
+    """A document; fields are only ever added."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorView(View):
+    """Why something failed."""
+
+    type: str
+    message: str
+    stage: str | None = None
+    task: str | None = None
+    policies: list[str] = Field(default_factory=list)
+
+
+class SagaErrorView(ErrorView):
+    """Why an instance failed, and where its compensation began."""
+
+    #: ``step_failed:<stage>``, ``cancelled``, or the error's type.
+    reason: str
+    #: Position of the last stage that had succeeded, from 0; -1: there was nothing to undo.
+    compensate_from_idx: int
+
+
+class ApprovalView(View):
+    """A gate and its answer."""
+
+    asked_at: datetime
+    due_at: datetime | None
+    decision: Literal["approved", "rejected", "timed_out"] | None
+    by: str | None
+    at: datetime | None
+    reason: str
+
+
+class StageView(View):
+    """One run of a stage."""
+
+    stage: str
+    pass_: int = Field(serialization_alias="pass")
+    status: StageStatus
+    started_at: datetime
+    ended_at: datetime | None
+    duration_s: float | None
+    tasks: int
+    succeeded: int
+    failed: int
+    in_flight: int
+    compensations: int
+    compensations_failed: int
+    approval: ApprovalView | None
+    error: ErrorView | None
+
+
+class InstanceSummary(View):
+    """An instance in a list."""
+
+    id: str
+    workflow: str
+    status: InstanceStatus
+    #: The status in words, with what it leaves open: ``completed, 1 failure handled``.
+    summary: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    started_by: str
+    rollback: Rollback
+    handled_failures: int
+    cancel_requested: bool
+    waiting_for: list[str]
+    current_tasks: list[str]
+    completed_tasks: list[str]
+    failed_tasks: list[str]
+    error: SagaErrorView | None
+    error_message: str | None
+
+
+class InstanceView(InstanceSummary):
+    """An instance with its stages."""
+
+    parameters: dict[str, Any]
+    variables: dict[str, Any] = Field(default_factory=dict)
+    digest: str
+    version: int
+    seq: int
+    deadline_at: datetime | None
+    wake_at: datetime | None
+    stages: list[StageView]
+    failed_compensations: list[dict[str, Any]]
+
+
+class AttemptView(View):
+    """One try of a task."""
+
+    attempt: int
+    status: TaskStatus
+    agent: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_s: float | None
+    due_at: datetime | None
+    policies: list[str] | None
+    error: ErrorView | None
+
+
+class TaskView(View):
+    """One task with all its attempts; status, result and error are those of the newest."""
+
+    task: str
+    task_name: str
+    pass_: int = Field(serialization_alias="pass")
+    task_index: int
+    kind: Literal["task", "compensation"]
+    role: str
+    action: str
+    status: TaskStatus
+    #: Attempts beyond the first.
+    retry_count: int
+    #: None: the instance's own definition is no longer loaded.
+    max_retries: int | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    input: Any
+    result: Any
+    artifacts: list[str]
+    error: ErrorView | None
+    attempts: list[AttemptView]
+
+
+class EventView(View):
+    """One entry of an instance's history."""
+
+    seq: int
+    type: str
+    at: datetime
+    data: dict[str, Any]
+
+
+def summary_of(row: Instance) -> InstanceSummary:
+    """The document of an instance in a list."""
+    return InstanceSummary(**_summary_fields(row))
+
+
+def instance_of(state: InstanceState) -> InstanceView:
+    """The whole document of an instance but for its tasks."""
+    row = state.row
+    return InstanceView(
+        **_summary_fields(row),
+        parameters=row.parameters,
+        digest=row.digest,
+        version=row.version,
+        seq=row.seq,
+        deadline_at=row.deadline_at,
+        wake_at=row.wake_at,
+        stages=[_stage_of(run) for run in row.runs.values()],
+        failed_compensations=row.failed_compensations,
+    )
+
+
+def tasks_of(state: InstanceState, definition: Definition | None) -> list[TaskView]:
+    """Every task and compensation, in the order in which they were first sent.
+
+    ``definition`` is the one the instance runs on; without it ``max_retries`` is not known.
+    """
+    tries = sorted(state.attempts.values(), key=lambda attempts: attempts[0].created_at)
+    return [_task_of(attempts, definition) for attempts in tries]
+
+
+def events_of(history: Iterable[HistoryEntry]) -> list[EventView]:
+    """The history, flat, oldest first."""
+    return [event_of(event) for entry in history for event in entry.events]
+
+
+def event_of(event: Mapping[str, Any]) -> EventView:
+    """One stored lifecycle event."""
+    return EventView(seq=event["seq"], type=event["type"], at=event["at"], data=event["data"])
+
+
+def words_for(status: str, handled_failures: int, rollback: str) -> str:
+    """A status with what must never be overlooked beside it."""
+    if handled_failures:
+        plural = "s" if handled_failures > 1 else ""
+        status = f"{status}, {handled_failures} failure{plural} handled"
+    return f"{status}, rollback partial" if rollback == "partial" else status
+
+
+def _summary_fields(row: Instance) -> dict[str, Any]:
+    newest = {run.stage: run for run in sorted(row.runs.values(), key=lambda run: run.pass_)}
+    ended = sorted(
+        (run for run in newest.values() if run.ended_at is not None),
+        key=lambda run: run.ended_order,
+    )
+    return {
+        "id": row.id,
+        "workflow": row.workflow,
+        "status": row.status,
+        "summary": words_for(row.status, row.handled_failures, row.rollback),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
+        "duration_s": _seconds(row.started_at or row.created_at, row.ended_at),
+        "started_by": row.started_by,
+        "rollback": row.rollback,
+        "handled_failures": row.handled_failures,
+        "cancel_requested": row.cancel_requested,
+        "waiting_for": [name for name, run in newest.items() if run.status is StageStatus.WAITING],
+        "current_tasks": [name for name, run in newest.items() if _is_current(run)],
+        "completed_tasks": [run.stage for run in ended if _has_succeeded(run)],
+        "failed_tasks": [run.stage for run in ended if run.error is not None],
+        "error": _saga_error(row),
+        "error_message": row.error.message if row.error else None,
+    }
+
+
+def _is_current(run: StageRun) -> bool:
+    return run.ended_at is None or run.status is StageStatus.COMPENSATING
+
+
+def _has_succeeded(run: StageRun) -> bool:
+    # Its status says later how the undo went; only the error remembers how it had ended. A run
+    # that was cut short has none, and not all its tasks.
+    return run.error is None and 0 < run.total == run.succeeded
+
+
+def _saga_error(row: Instance) -> SagaErrorView | None:
+    failure = row.error
+    if failure is None:
+        return None
+    if failure.type == "cancelled" or row.cancel_requested:
+        reason = "cancelled"
+    elif failure.stage is not None:
+        reason = f"step_failed:{failure.stage}"
+    else:
+        reason = failure.type
+    succeeded = sum(_has_succeeded(run) for run in row.runs.values())
+    return SagaErrorView(
+        **_failure_fields(failure), reason=reason, compensate_from_idx=succeeded - 1
+    )
+
+
+def _stage_of(run: StageRun) -> StageView:
+    gate = run.gate
+    approval = gate and ApprovalView(
+        asked_at=gate.asked_at,
+        due_at=gate.due_at,
+        decision=gate.decision,
+        by=gate.by,
+        at=gate.at,
+        reason=gate.reason,
+    )
+    return StageView(
+        stage=run.stage,
+        pass_=run.pass_,
+        status=run.status,
+        started_at=run.started_at,
+        ended_at=run.ended_at,
+        duration_s=_seconds(run.started_at, run.ended_at),
+        tasks=run.total,
+        succeeded=run.succeeded,
+        failed=run.failed,
+        in_flight=run.in_flight,
+        compensations=run.undo_sent,
+        compensations_failed=run.undo_failed,
+        approval=approval,
+        error=_error_of(run.error),
+    )
+
+
+def _task_of(attempts: list[Attempt], definition: Definition | None) -> TaskView:
+    newest = attempts[-1]
+    return TaskView(
+        task=newest.task,
+        task_name=newest.stage,
+        pass_=newest.pass_,
+        task_index=newest.index,
+        kind=newest.kind,
+        role=newest.role,
+        action=newest.action,
+        status=newest.status,
+        retry_count=len(attempts) - 1,
+        max_retries=_max_retries(newest, definition),
+        started_at=attempts[0].started_at,
+        completed_at=newest.ended_at,
+        input=newest.input,
+        result=newest.output,
+        artifacts=newest.artifacts,
+        error=_error_of(newest.error),
+        attempts=[_attempt_of(attempt) for attempt in attempts],
+    )
+
+
+def _attempt_of(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        attempt=attempt.attempt,
+        status=attempt.status,
+        agent=attempt.agent,
+        created_at=attempt.created_at,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        duration_s=_seconds(attempt.started_at or attempt.created_at, attempt.ended_at),
+        due_at=attempt.due_at,
+        policies=attempt.policies,
+        error=_error_of(attempt.error),
+    )
+
+
+def _max_retries(attempt: Attempt, definition: Definition | None) -> int | None:
+    stage = definition.stages.get(attempt.stage) if definition else None
+    if stage is None:
+        return None
+    if attempt.kind == "task":
+        return stage.retry.count
+    return stage.compensation.retry.count if stage.compensation else None
+
+
+def _error_of(failure: Failure | None) -> ErrorView | None:
+    return ErrorView(**_failure_fields(failure)) if failure else None
+
+
+def _failure_fields(failure: Failure) -> dict[str, Any]:
+    return {
+        "type": failure.type,
+        "message": failure.message,
+        "stage": failure.stage,
+        "task": failure.task,
+        "policies": failure.policies,
+    }
+
+
+def _seconds(start: datetime, end: datetime | None) -> float | None:
+    return None if end is None else (end - start).total_seconds()

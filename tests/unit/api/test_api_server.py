@@ -1,0 +1,47 @@
+"""The server inside the event loop."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from sagabus.api.application import create_app
+from sagabus.api.server import serve
+from sagabus.errors import SettingsError
+from tests.support.memory_orchestrator import MemoryOrchestrator
+
+
+async def test_server_takes_a_free_port_says_which_and_gives_it_back():
+    app = create_app(MemoryOrchestrator())
+    async with serve(app, "127.0.0.1", 0) as url, httpx.AsyncClient() as client:
+        assert (await client.get(f"{url}/health")).status_code == 200
+        port = int(url.rsplit(":", 1)[1])
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+async def test_taken_address_is_one_clear_sentence():
+    app = create_app(MemoryOrchestrator())
+    async with serve(app, "127.0.0.1", 0) as url:
+        port = int(url.rsplit(":", 1)[1])
+        with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with serve(app, "127.0.0.1", port):
+                pass
+
+
+async def test_open_stream_does_not_hold_up_the_end():
+    orchestrator = MemoryOrchestrator()
+    await orchestrator.start("release", id="run-1")
+    began = asyncio.get_running_loop().time()
+    async with httpx.AsyncClient() as client:
+        async with serve(create_app(orchestrator), "127.0.0.1", 0) as url:
+            request = client.build_request("GET", f"{url}/api/v1/workflow-executions/run-1/events")
+            reply = await client.send(request, stream=True)
+            lines = reply.aiter_lines()
+            assert await anext(lines) == "id: 1"
+        with pytest.raises(httpx.RemoteProtocolError):
+            async for _ in lines:
+                pass
+    assert asyncio.get_running_loop().time() - began < 5
