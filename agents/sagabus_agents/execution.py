@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from sagabus_agents.errors import PermanentError, describe, error_info
+from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
 from sagabus_agents.task import Task
 from sagabus_agents.wire import MAX_MESSAGE_BYTES, ErrorInfo, ResultStatus
@@ -74,7 +74,7 @@ class Execution:
             return self._failed(error)
         # A handler that calls sys.exit fails its task, it does not end the agent.
         except (Exception, SystemExit) as error:
-            if not isinstance(error, PermanentError) and self.ending is None:
+            if not isinstance(error, TaskError) and self.ending is None:  # nobody planned it
                 self.task.log.warning("task_failed", action=self.task.action, exc_info=True)
             return self._failed(error)
 

@@ -27,7 +27,7 @@ from sagabus.adapters.nats_leases import NatsLeases
 from sagabus.adapters.package_data import data_path
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Answer, InstanceState
+from sagabus.core.instance import Answer, Instance, InstanceState
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
@@ -140,7 +140,6 @@ class Orchestrator:
         leases: Leases | None,
         nats_url: str,
     ) -> "Orchestrator":
-        following = Following(store)
         engine = Engine(
             store=store,
             bus=bus,
@@ -150,9 +149,10 @@ class Orchestrator:
             metrics=Metrics(VERSION),
             event_log=EventLog(settings.log_level),
             limits=Limits(max_deliver=settings.max_deliver),
-            listeners=[following.on_commit],
         )
         ownership = Ownership(engine, leases)
+        following = Following(store, lambda instance: ownership.loop_of(instance) is not None)
+        engine.listeners.append(following.on_commit)
         engine.metrics.count_active_with(
             lambda: sum(loop.active for loop in ownership.loops.values())
         )
@@ -209,9 +209,23 @@ class Orchestrator:
             InvalidRequestError: the id or the parameters cannot be used.
             ConflictError: ``id`` exists with another workflow or other parameters.
         """
-        values = dict(parameters or {})
         if id is not None and not is_id(id):
             raise InvalidRequestError(f"id {id!r}: 1 to 64 letters, digits, '_' and '-' only")
+        return await self._start(
+            workflow, parameters, id or uuid.uuid4().hex, by, command, is_fresh_id=id is None
+        )
+
+    async def _start(
+        self,
+        workflow: str,
+        parameters: Mapping[str, Any] | None,
+        instance_id: str,
+        by: str,
+        command: str | None,
+        *,
+        is_fresh_id: bool,
+    ) -> Started:
+        values = dict(parameters or {})
         check_parameters(values)
         message = CommandMessage(
             command=command or uuid.uuid4().hex,
@@ -219,9 +233,7 @@ class Orchestrator:
             arguments={"workflow": workflow, "parameters": values},
             by=by,
         )
-        answer = await self._submission.submit(
-            id or uuid.uuid4().hex, message, is_fresh_id=id is None
-        )
+        answer = await self._submission.submit(instance_id, message, is_fresh_id=is_fresh_id)
         result = _granted(answer)
         return Started(result["id"], result["created"])
 
@@ -328,6 +340,18 @@ class Orchestrator:
             TimeoutError: it has not ended in time.
         """
         return await self._following.wait(instance_id, timeout_s)
+
+    async def run(
+        self, workflow: str, parameters: Mapping[str, Any] | None = None, *, by: str = ""
+    ) -> Instance:
+        """Start an instance and wait for its end, in one call.
+
+        Raises: as ``start``.
+        """
+        instance_id = uuid.uuid4().hex
+        with self._following.expecting(instance_id) as end:
+            await self._start(workflow, parameters, instance_id, by, None, is_fresh_id=True)
+            return (await self._following.until(end, instance_id)).row
 
     def watch(self, instance_id: str) -> AsyncIterator[Mapping[str, Any]]:
         """History entries ``{"seq", "type", "at", "data"}`` from the first until the end."""

@@ -21,6 +21,7 @@
     ├── BusError
     │   ├── BusUnavailableError
     │   └── BadMessageError(reason)
+    ├── ApiError(code)                                  the command line: refused, or nobody answers
     └── UnauthorizedError(principal, action, resource, policies)
 
 What a user sees is ``str(error)``: one sentence that says what is wrong, where, and what to do.
@@ -158,6 +159,14 @@ class BadMessageError(BusError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class ApiError(SagabusError):
+    """An orchestrator refused a command of the command line, or none answers; ``code`` says why."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class UnauthorizedError(SagabusError):

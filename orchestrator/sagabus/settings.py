@@ -2,7 +2,6 @@
 
 import ipaddress
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -10,8 +9,6 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from sagabus.errors import SettingsError
-
-VERSION: Final = metadata.version("sagabus")
 
 DEFAULT_HTTP: Final = "127.0.0.1:8420"
 DEFAULT_DATA_DIR: Final = Path(".sagabus")

@@ -19,7 +19,6 @@ import yaml
 from nats.aio.client import Client
 
 from sagabus.adapters.nats_child import read_port, server_binary
-from sagabus_agents import Agent
 from tests.support.nats_server import NatsServer
 
 ROOT = Path(__file__).parents[2]
@@ -116,14 +115,20 @@ def check(service: str, **environment: str) -> int:
     ).returncode
 
 
-async def test_an_agent_is_healthy_while_it_is_heard_of(tmp_path: Path) -> None:
+def test_an_agent_is_healthy_while_it_is_heard_of(tmp_path: Path) -> None:
+    program, *arguments = SERVICES["devops"]["command"]
     with NatsServer(tmp_path / "nats") as server:
-        agent = Agent("devops", nats_url=server.url)
-        serving = asyncio.create_task(agent.serve())
-        assert await asyncio.to_thread(check, "devops", SAGABUS_NATS_URL=server.url) == 0
-        agent.stop()
-        await serving
-        assert await asyncio.to_thread(check, "devops", SAGABUS_NATS_URL=server.url) != 0
+        env = {**os.environ, "SAGABUS_NATS_URL": server.url}
+        agent = subprocess.Popen(
+            [Path(sys.executable).with_name(program), *arguments], env=env, stderr=subprocess.PIPE
+        )
+        try:
+            assert check("devops", SAGABUS_NATS_URL=server.url) == 0
+        finally:
+            agent.terminate()
+            _, log = agent.communicate(timeout=30)
+        assert agent.returncode == 0, log
+        assert check("devops", SAGABUS_NATS_URL=server.url) != 0
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])

@@ -223,7 +223,7 @@ async def test_an_agent_works_on_the_bare_sdk(bare: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("sagabus.app") is None, reason="`sagabus up` is not written yet"
+    importlib.util.find_spec("sagabus.cli.main") is None, reason="`sagabus up` is not written yet"
 )
 @pytest.mark.timeout(INSTALL_S + 120)
 def test_full_install_runs_a_workflow_from_an_empty_directory(full: Path, tmp_path: Path) -> None:

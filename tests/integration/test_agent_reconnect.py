@@ -9,6 +9,7 @@ import pytest
 
 from sagabus_agents import Agent, Task, wire
 from sagabus_agents.wire import ResultStatus
+from tests.support.eventually import eventually
 from tests.support.fake_orchestrator import FakeOrchestrator, orchestrator
 from tests.support.nats_server import NatsServer
 
@@ -58,9 +59,10 @@ class Work:
 
 
 async def connected(fake: FakeOrchestrator) -> None:
-    async with asyncio.timeout(15):
-        while not fake.client.is_connected:
-            await asyncio.sleep(0.02)
+    async def is_connected() -> bool:
+        return fake.client.is_connected
+
+    await eventually(is_connected)
 
 
 async def test_idle_agent_pulls_again_after_every_restart_of_the_server(
@@ -143,10 +145,12 @@ async def test_copy_sent_after_a_wipe_joins_the_attempt_that_still_runs(
         await connected(fake)
         await fake.ensure("devops")
         await fake.send(task.model_copy(update={"resent": True}))
-        info = fake.client.jetstream()
-        async with asyncio.timeout(10):
-            while not (await info.consumer_info(wire.STREAM_TASKS, "devops")).num_ack_pending:
-                await asyncio.sleep(0.02)
+
+        async def is_delivered() -> object:
+            info = await fake.client.jetstream().consumer_info(wire.STREAM_TASKS, "devops")
+            return info.num_ack_pending
+
+        await eventually(is_delivered)
         work.release.set()
         result = await fake.result("held-1-0")
         await fake.until_acknowledged()

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from sagabus_agents import Agent, PermanentError, RetryableError, Task, wire
 from sagabus_agents.wire import ClaimVerdict, ResultStatus
+from tests.support.eventually import eventually
 from tests.support.fake_orchestrator import FakeOrchestrator, orchestrator
 from tests.support.nats_server import NatsServer
 
@@ -426,10 +427,12 @@ async def test_stopping_lets_running_tasks_end_and_takes_no_more(
         await fake.send(fake.task("devops", "work"))
         await asyncio.wait_for(started.wait(), 10)
         agent.stop()
-        info = fake.client.jetstream()
-        async with asyncio.timeout(10):
-            while (await info.consumer_info(wire.STREAM_TASKS, "devops")).num_waiting:
-                await asyncio.sleep(0.02)
+
+        async def asks_no_more() -> bool:
+            info = await fake.client.jetstream().consumer_info(wire.STREAM_TASKS, "devops")
+            return not info.num_waiting
+
+        await eventually(asks_no_more)
         await fake.send(fake.task("devops", "work", task="late-1-0"))
         release.set()
     assert (await fake.result("work-1-0")).output == "done"

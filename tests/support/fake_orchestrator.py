@@ -1,4 +1,4 @@
-"""The orchestrator's side of the contract, over a real bus: sends tasks, answers claims, collects."""
+"""The orchestrator's side of the contract, over a real bus: tasks, answers, what comes back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +16,7 @@ from nats.js.errors import BadRequestError
 from sagabus.adapters.nats_streams import stream_configs
 from sagabus_agents import wire
 from sagabus_agents.wire import ClaimAnswer, ClaimMessage, ClaimVerdict, ResultMessage, TaskMessage
+from tests.support.eventually import eventually
 
 WAIT_S = 15.0
 
@@ -108,9 +109,11 @@ class FakeOrchestrator:
 
     async def until_acknowledged(self) -> None:
         """Wait until no task is left in the stream."""
-        async with asyncio.timeout(WAIT_S):
-            while await self.queued():
-                await asyncio.sleep(0.02)
+
+        async def is_empty() -> bool:
+            return not await self.queued()
+
+        await eventually(is_empty)
 
     async def until(self, condition: Callable[[], T | None]) -> T:
         """Wait until ``condition`` gives something true."""

@@ -3,10 +3,11 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sagabus.app import ComponentHealth, Health, Started
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.definition import Approval, Compensation, Definition, RetryPolicy, Routes, Stage
 from sagabus.core.events import (
@@ -65,25 +66,7 @@ RELEASE = Definition(
 )
 
 
-@dataclass
-class Component:
-    """How a part is."""
-
-    ok: bool = True
-    detail: str = "fine"
-
-
-@dataclass
-class MemoryHealth:
-    """How everything is."""
-
-    status: str = "ok"
-    store: Component = field(default_factory=Component)
-    bus: Component = field(default_factory=Component)
-    loops: Component = field(default_factory=Component)
-    config: Component = field(default_factory=Component)
-    agents: int = 0
-    version: str = "0"
+FINE = ComponentHealth(ok=True, detail="fine")
 
 
 class MemoryOrchestrator:
@@ -95,7 +78,7 @@ class MemoryOrchestrator:
         self.states: dict[str, InstanceState] = {}
         self.events: dict[str, list[Mapping[str, Any]]] = {}
         self.present: list[PresenceMessage] = []
-        self.health_now = MemoryHealth()
+        self.health_now = Health("ok", FINE, FINE, FINE, FINE, 0)
         #: Raised by every call from now on.
         self.failure: SagabusError | None = None
         self.changed = asyncio.Condition()
@@ -106,12 +89,10 @@ class MemoryOrchestrator:
     def agents(self) -> list[PresenceMessage]:
         return self.present
 
-    async def health(self) -> MemoryHealth:
+    async def health(self) -> Health:
         return replace(self.health_now, agents=len(self.present))
 
-    async def start(
-        self, workflow, parameters=None, *, id=None, by="", command=None
-    ) -> InstanceState:
+    async def start(self, workflow, parameters=None, *, id=None, by="", command=None) -> Started:
         self._check()
         if workflow not in self.definitions:
             raise WorkflowNotFoundError(f"no workflow {workflow!r} is loaded")
@@ -119,14 +100,14 @@ class MemoryOrchestrator:
         if name in self.states:
             if self.states[name].row.parameters != dict(parameters or {}):
                 raise ConflictError(f"instance {name!r} exists with other parameters")
-            return self.states[name]
+            return Started(name, is_new=False)
         now = datetime.now(UTC)
         digest = self.definitions[workflow].digest
         row = Instance(name, workflow, digest, InstanceStatus.PENDING, now, now)
         row.parameters, row.started_by = dict(parameters or {}), by
         self.states[name], self.events[name] = InstanceState(row), []
         await self._apply(name, StartRequested(at=now, command=command or uuid.uuid4().hex))
-        return self.states[name]
+        return Started(name, is_new=True)
 
     async def approve_stage(self, instance_id, stage, *, by="", reason="", command=None):
         event = ApprovalAnswered(self._now(), command or uuid.uuid4().hex, stage, True, by, reason)
@@ -210,7 +191,7 @@ class MemoryOrchestrator:
         answer = next(c.answer for c in commands if isinstance(c, AnswerCommand))
         if not answer.ok:
             raise ConflictError(answer.message or "")
-        return {"ok": True, "result": answer.result}
+        return answer.result
 
     async def _apply(self, instance_id: str, event: Event) -> list[Any]:
         state = self.states[instance_id]

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,9 +95,7 @@ class CedarPolicies:
             message = f"{what}, so every stage will be denied; write a permit"
             warnings.append(ConfigError(message, path=directory))
         merged = PolicySet.from_str("\n".join([*reading.texts, OWN_POLICY]))
-        return cls(
-            directory, tuple(reading.names), tuple(reading.texts), tuple(warnings), merged
-        )
+        return cls(directory, tuple(reading.names), tuple(reading.texts), tuple(warnings), merged)
 
     def authorize(self, action: str, stage: str, context: Mapping[str, Any]) -> PolicyDecision:
         """Decide ``action`` on ``Stage::"<stage>"``; any doubt is a denial."""
@@ -156,7 +155,7 @@ class _Reading:
         name = annotations.get("id") or "" if "id" in annotations else None
         text = statement.text
         if name is None:
-            name = f"{path.name}:{statement.line}"
+            name = self._free(f"{path.name}:{statement.line}")
             text = f"@id({json.dumps(name, ensure_ascii=False)}) {text}"
         elif not name or name.startswith("sagabus:"):
             raise ValueError(f'@id("{name}") cannot be used; write a name of your own')
@@ -167,6 +166,11 @@ class _Reading:
         self.names[name] = f"{path}:{statement.line}"
         self.texts.append(text)
         self.has_permit |= policy["effect"] == "permit"
+
+    def _free(self, name: str) -> str:
+        """``name``, numbered where several policies stand on one line."""
+        further = (f"{name}#{number}" for number in count(2))
+        return next(one for one in chain([name], further) if one not in self.names)
 
 
 def _parse(statement: Statement) -> dict[str, Any]:

@@ -8,8 +8,9 @@ do not come at all (network file systems), the files are looked at now and then 
 
 import asyncio
 import glob
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _Look = frozenset[tuple[str, int, int, int]]
 
 async def watch_files(
     patterns: Callable[[], Sequence[str]], *, poll_s: float = 2.0, debounce_s: float = 0.1
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """Yield once when watching has begun, and then after each change of the files.
 
     ``patterns`` is asked again before each look, so that what is watched may change. The first
@@ -33,23 +34,36 @@ async def watch_files(
     before: _Look | None = None
     while True:
         roots = await asyncio.to_thread(_roots, patterns())
-        events = awatch(
-            *roots,
-            watch_filter=None,
-            debounce=round(debounce_s * 1_000),
-            rust_timeout=round(poll_s * 1_000),
-            yield_on_timeout=True,
-            recursive=False,
-        )
-        async with aclosing(events):
-            # Looking only after the first notice or timeout: no notice comes before that.
-            async for _ in events:
+        async with aclosing(_wake_ups(roots, poll_s, debounce_s)) as wake_ups:
+            # Looking only after the first of them: notices do not come before that.
+            async for _ in wake_ups:
                 look = await asyncio.to_thread(_look, patterns())
                 if look != before:
                     before = look
                     yield None
                 if await asyncio.to_thread(_roots, patterns()) != roots:
                     break
+
+
+async def _wake_ups(
+    roots: frozenset[Path], poll_s: float, debounce_s: float
+) -> AsyncGenerator[None, None]:
+    """Yield after a notice, and whenever none has come for ``poll_s``."""
+    events = awatch(
+        *roots,
+        watch_filter=None,
+        debounce=round(debounce_s * 1_000),
+        rust_timeout=round(poll_s * 1_000),
+        yield_on_timeout=True,
+        recursive=False,
+    )
+    try:
+        async with aclosing(events):
+            async for _ in events:
+                yield None
+    except OSError:  # a root that is gone, or the system has no more watches to give
+        await asyncio.sleep(poll_s)
+        yield None
 
 
 def _look(patterns: Sequence[str]) -> _Look:
@@ -87,4 +101,6 @@ def _fixed_part(pattern: str) -> Path:
 
 def _existing(directory: Path) -> Path:
     """``directory``, or the nearest one above it that exists."""
-    return next((path for path in (directory, *directory.parents) if path.is_dir()), Path("/"))
+    # Path.is_dir raises where it may not look.
+    above = (directory, *directory.parents)
+    return next((path for path in above if os.path.isdir(path)), Path("/"))  # noqa: PTH112

@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 HOST = "127.0.0.1"
 _START_S = 60.0  # a large store is read before the server listens
 _STOP_S = 10.0
+#: Waiting for the lock: of an owner that runs (a killed one takes a moment to end), and of one
+#: that is gone while its server is still ending.
+_LOCK_OWNED_S = 0.5
 _LOCK_S = 10.0
 _POLL_S = 0.01
 
@@ -155,14 +158,15 @@ class NatsChild:
         """Lock the directory; a server that is just ending with its killed parent is waited for."""
         file = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _LOCK_S
+        started = loop.time()
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 owner = int(os.pread(file, 20, 0) or b"0")
-                if _is_alive(owner) or loop.time() > deadline:
+                patience_s = _LOCK_OWNED_S if _is_alive(owner) else _LOCK_S
+                if loop.time() > started + patience_s:
                     os.close(file)
                     raise BusError(
                         f"{self._directory} is in use by process {owner}: stop that one first, "

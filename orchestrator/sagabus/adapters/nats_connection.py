@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
+from nats.js.errors import ServiceUnavailableError
 
 from sagabus.errors import BusUnavailableError
 
@@ -30,6 +31,9 @@ def translated(doing: str) -> Iterator[None]:
     """Turn the driver's errors into ``BusUnavailableError``: "cannot <doing>: why"."""
     try:
         yield
+    except ServiceUnavailableError as error:
+        why = error.description or "JetStream does not answer; is it enabled (nats-server -js)?"
+        raise BusUnavailableError(f"cannot {doing}: {why}") from error
     except (nats_errors.Error, OSError, TimeoutError) as error:
         why = getattr(error, "description", None) or str(error) or type(error).__name__
         raise BusUnavailableError(f"cannot {doing}: {why}") from error

@@ -270,9 +270,10 @@ class NatsInbox:
 
     async def _make_anew(self) -> None:
         jetstream = self._connection.jetstream
-        await jetstream.delete_consumer(STREAM_INBOX, self._name)
-        await jetstream.add_consumer(STREAM_INBOX, self._config)
+        # First of all: the deletion is told to a pull that survived the cut.
         await self._connection.unsubscribe(self._subscription)
         self._arrived.clear()
+        await jetstream.delete_consumer(STREAM_INBOX, self._name)
+        await jetstream.add_consumer(STREAM_INBOX, self._config)
         await self._pull_anew()
         self._log.info("inbox_pull_renewed")

@@ -168,37 +168,8 @@ class SurrealConnection:
                 return self._driver
             lost, self._driver = self._driver, None
             await _release(lost)
-        driver = self._new_driver()
         try:
-            await self._enter(driver)
-        except BaseException:
-            await _release(driver)
-            raise
-        self._driver = driver
-        return driver
-
-    def _new_driver(self) -> _Driver:
-        if not self._is_embedded:
-            return _OnceConnectedSocket(
-                self.url, streaming=False, ping_interval=_PING_S, ping_timeout=_PING_S
-            )
-        if self.url.startswith(_FILE_SCHEME):
-            Path(self.url.removeprefix(_FILE_SCHEME)).parent.mkdir(parents=True, exist_ok=True)
-        return AsyncEmbeddedSurrealConnection(self.url)
-
-    async def _enter(self, driver: _Driver) -> None:
-        try:
-            await driver.connect()
-            if not self._is_embedded and self._user is not None:
-                await driver.signin({"username": self._user, "password": self._password or ""})
-            read_results(
-                await driver.query_raw(
-                    f"DEFINE NAMESPACE IF NOT EXISTS `{self._namespace}`;"
-                    f"USE NS `{self._namespace}`;"
-                    f"DEFINE DATABASE IF NOT EXISTS `{self._database}`;"
-                )
-            )
-            await driver.use(self._namespace, self._database)
+            self._driver = await self._new_driver()
         except ServerError as error:
             raise StoreError(
                 f"SurrealDB at {self.url} refuses user {self._user!r}: {error}; check the user and"
@@ -211,6 +182,37 @@ class SurrealConnection:
                     " this one another directory"
                 ) from error
             raise
+        return self._driver
+
+    async def _new_driver(self) -> _Driver:
+        driver: _Driver
+        if self._is_embedded:
+            if self.url.startswith(_FILE_SCHEME):
+                Path(self.url.removeprefix(_FILE_SCHEME)).parent.mkdir(parents=True, exist_ok=True)
+            driver = AsyncEmbeddedSurrealConnection(self.url)
+        else:
+            driver = _OnceConnectedSocket(
+                self.url, streaming=False, ping_interval=_PING_S, ping_timeout=_PING_S
+            )
+        try:
+            await self._enter(driver)
+        except BaseException:
+            await _release(driver)
+            raise
+        return driver
+
+    async def _enter(self, driver: _Driver) -> None:
+        await driver.connect()
+        if not self._is_embedded and self._user is not None:
+            await driver.signin({"username": self._user, "password": self._password or ""})
+        read_results(
+            await driver.query_raw(
+                f"DEFINE NAMESPACE IF NOT EXISTS `{self._namespace}`;"
+                f"USE NS `{self._namespace}`;"
+                f"DEFINE DATABASE IF NOT EXISTS `{self._database}`;"
+            )
+        )
+        await driver.use(self._namespace, self._database)
 
     @property
     def _is_embedded(self) -> bool:

@@ -5,12 +5,11 @@ from starlette.responses import HTMLResponse
 
 from sagabus.api import executions, failures, service, workflows
 from sagabus.api.docs_page import render
-from sagabus.api.facade import Facade
 from sagabus.api.guard import Guard
-from sagabus.settings import VERSION
+from sagabus.app import VERSION, Orchestrator
 
 
-def create_app(orchestrator: Facade) -> FastAPI:
+def create_app(orchestrator: Orchestrator) -> FastAPI:
     """The API of ``orchestrator``, to be served on loopback only: it authenticates nobody."""
     app = FastAPI(
         title="sagabus",

@@ -26,7 +26,7 @@ router = APIRouter(
 )
 
 
-@router.get("", responses=documented(422))
+@router.get("", responses=documented())
 async def list_instances(
     orchestrator: Behind,
     workflow: str | None = None,
@@ -110,36 +110,36 @@ async def watch(
     )
 
 
-@router.post("/{id}/approve", responses=documented(404, 409, 422))
+@router.post("/{id}/approve", responses=documented(404, 409))
 async def approve(
     orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
 ) -> CommandView:
     """Let a waiting stage go on."""
     command = key or uuid.uuid4().hex
-    reply = await orchestrator.approve_stage(
+    result = await orchestrator.approve_stage(
         id, body.stage, by=body.by, reason=body.reason, command=command
     )
-    return CommandView(command=command, result=reply["result"])
+    return CommandView(command=command, result=dict(result))
 
 
-@router.post("/{id}/reject", responses=documented(404, 409, 422))
+@router.post("/{id}/reject", responses=documented(404, 409))
 async def reject(
     orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
 ) -> CommandView:
     """Refuse a waiting stage: the workflow fails and is undone."""
     command = key or uuid.uuid4().hex
-    reply = await orchestrator.reject_stage(
+    result = await orchestrator.reject_stage(
         id, body.stage, by=body.by, reason=body.reason, command=command
     )
-    return CommandView(command=command, result=reply["result"])
+    return CommandView(command=command, result=dict(result))
 
 
-@router.post("/{id}/cancel", responses=documented(404, 409, 422))
+@router.post("/{id}/cancel", responses=documented(404, 409))
 async def cancel(
     orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
 ) -> CommandView:
     """End an instance and undo what it did."""
     request = body or CancelRequest()
     command = key or uuid.uuid4().hex
-    reply = await orchestrator.cancel(id, by=request.by, reason=request.reason, command=command)
-    return CommandView(command=command, result=reply["result"])
+    result = await orchestrator.cancel(id, by=request.by, reason=request.reason, command=command)
+    return CommandView(command=command, result=dict(result))

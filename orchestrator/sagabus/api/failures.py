@@ -35,7 +35,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route, for the OpenAPI document."""
     return {
         status: {"model": ErrorDocument, "description": HTTPStatus(status).phrase}
-        for status in (*statuses, 503)
+        for status in (*statuses, 422, 503)
     }
 
 

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import orjson
 
-from sagabus.api.facade import Facade
+from sagabus.app import Orchestrator
 from sagabus.errors import BusUnavailableError, StoreUnavailableError
 from sagabus.views import event_of
 
 
-async def events(orchestrator: Facade, instance_id: str, after: int) -> AsyncIterator[bytes]:
+async def events(orchestrator: Orchestrator, instance_id: str, after: int) -> AsyncIterator[bytes]:
     """Frames of the history after entry ``after``, to the end of the instance."""
     # The answer has begun, so a failure can only end it: the client comes back with the number of
     # the last entry it has.

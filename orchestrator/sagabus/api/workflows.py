@@ -15,7 +15,7 @@ from sagabus.api.documents import (
 )
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
-from sagabus.core.instance import InstanceState, InstanceStatus
+from sagabus.core.instance import InstanceStatus
 from sagabus.errors import WorkflowNotFoundError
 from sagabus.views import InstanceView, instance_of, summary_of
 
@@ -42,7 +42,7 @@ async def get_workflow(orchestrator: Behind, ref: str) -> WorkflowView:
     "/{ref}/execute",
     status_code=201,
     responses={
-        **documented(404, 409, 413, 422),
+        **documented(404, 409, 413),
         200: {
             "model": InstanceView,
             "description": "The id exists: that instance, nothing started",
@@ -62,16 +62,19 @@ async def execute(
     starts nothing. An id that exists with other parameters is a conflict (409).
     """
     request = body or ExecuteRequest()
-    command = key or uuid.uuid4().hex
-    state = await orchestrator.start(
-        ref, request.parameters, id=request.id or key, by=request.by, command=command
+    started = await orchestrator.start(
+        ref,
+        request.parameters,
+        id=request.id or key,
+        by=request.by,
+        command=key or uuid.uuid4().hex,
     )
-    if not _was_created_by(state, command):
+    if not started.is_new:
         response.status_code = 200
-    return instance_of(state)
+    return instance_of(await orchestrator.get(started.id))
 
 
-@router.get("/{ref}/executions", responses=documented(422))
+@router.get("/{ref}/executions", responses=documented())
 async def list_executions(
     orchestrator: Behind,
     ref: str,
@@ -84,8 +87,3 @@ async def list_executions(
         workflow=ref, status=status, limit=limit, cursor=cursor
     )
     return InstanceList(items=[summary_of(row) for row in page.instances], cursor=page.cursor)
-
-
-def _was_created_by(state: InstanceState, command: str) -> bool:
-    answer = state.row.answers.get(command)
-    return answer is not None and answer.result.get("created") is True

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import assert_never
 
 from sagabus.core import claims, operators, results, saga, stages, timers
-from sagabus.core.commands import SetTimer
+from sagabus.core.commands import AnswerCommand, SetTimer
 from sagabus.core.definition import Definition
 from sagabus.core.events import (
     ApprovalAnswered,
@@ -104,7 +104,8 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
         t.do(SetTimer(row.deadline_at, "workflow"))
     for name in t.definition.entry:
         stages.begin_run(t, name, None)
-    t.answer(event.command, Answer(ok=True, result={"id": row.id, "created": True}))
+    # Not kept: the instance itself is the answer to a repeated start.
+    t.do(AnswerCommand(event.command, Answer(ok=True, result={"id": row.id, "created": True})))
     return None
 
 

@@ -41,8 +41,9 @@ class Catalog:
             InvalidConfigError: everything that is wrong with it.
         """
         if loading.problems:
-            raise InvalidConfigError(loading.problems)
-        return cls(path, loading.definitions, loading.engine, loading.policies, loading.warnings)
+            raise InvalidConfigError(_by_line(loading.problems))
+        warnings = _by_line(loading.warnings)
+        return cls(path, loading.definitions, loading.engine, loading.policies, warnings)
 
     def get(self, name: str) -> Definition:
         """The definition of that name.

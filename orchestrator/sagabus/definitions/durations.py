@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 #: Longer than any workflow, and short enough for every later sum of instants.
 LONGEST = timedelta(days=3_650)
-_TEXT = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_TEXT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
 
 
 def parse_duration(value: Any) -> timedelta:

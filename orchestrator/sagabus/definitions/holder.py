@@ -1,7 +1,8 @@
 """Keeps the catalog in force, and replaces it when the files change for the better."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,10 +60,11 @@ class CatalogHolder:
             )
         return True
 
-    async def follow(self, changes: AsyncIterator[object]) -> None:
-        """Reload whenever ``changes`` yields, off the event loop."""
-        async for _ in changes:
-            await asyncio.to_thread(self.reload)
+    async def follow(self, changes: AsyncGenerator[object, None]) -> None:
+        """Reload whenever ``changes`` yields, off the event loop; closes ``changes`` at its end."""
+        async with aclosing(changes):
+            async for _ in changes:
+                await asyncio.to_thread(self.reload)
 
     def _load(self) -> Catalog:
         loading = load_config(self._path, self._load_policies)

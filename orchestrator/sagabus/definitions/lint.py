@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from sagabus.core.definition import TemplateError
 from sagabus.definitions.explain import Place
 from sagabus.definitions.models import LimitsModel, StageModel
-from sagabus.definitions.template_names import VisibleStages, check_names, texts_of
+from sagabus.definitions.template_names import (
+    VisibleStages,
+    check_names,
+    keys_with_expressions,
+    texts_of,
+)
 from sagabus.definitions.templates import compile_value, has_expression
 from sagabus.errors import DefinitionError
 
@@ -90,6 +95,8 @@ def _template_problems(
 
 
 def _check_table(place: Place, value: object, stages: VisibleStages) -> Iterator[DefinitionError]:
+    for key in keys_with_expressions(value):
+        yield place.error(f'the key "{key}" is not evaluated; write expressions as values')
     for path, text in texts_of(value):
         here = place.at(*path)
         try:

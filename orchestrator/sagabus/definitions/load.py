@@ -1,6 +1,7 @@
 """Reads a configuration with all it includes, and gathers everything that is wrong with it."""
 
 import glob
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -188,7 +189,7 @@ def _load_policies(main: SourceFile, load: PolicyLoader | None, loading: Loading
         return
     directory = main.path.parent / loading.engine.cedar_policy_dir
     loading.watched.append(f"{glob.escape(str(directory))}/*.cedar")
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112 (Path.is_dir raises where it may not look)
         loading.problems.append(
             Place(main, ("engine", "cedar_policy_dir")).error(
                 f"there is no directory {directory}; create it, or leave the key out: "

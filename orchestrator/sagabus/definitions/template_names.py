@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from jinja2 import meta, nodes
@@ -41,16 +42,30 @@ def texts_of(
                 yield from texts_of(item, (*path, index))
 
 
+def keys_with_expressions(value: Any) -> Iterator[str]:
+    """Keys in ``value`` that look like expressions, which only values can be."""
+    if isinstance(value, dict):
+        yield from (key for key in value if has_expression(key))
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
+        yield from keys_with_expressions(item)
+
+
 def check_names(text: str, stages: VisibleStages) -> list[str]:
     """What is wrong with the names in ``text``, which is valid; a sentence each."""
+    names, accesses = _names_in(text)
+    problems = [_unknown_scope(name) for name in sorted(names.difference(_SCOPES))]
+    problems += filter(None, (_check_access(path, stages) for path in accesses))
+    return list(dict.fromkeys(problems))
+
+
+@lru_cache(maxsize=4_096)
+def _names_in(text: str) -> tuple[frozenset[str], list[tuple[str, ...]]]:
+    """The variables of ``text``, and the accesses to their parts by constant names."""
     tree = parse_text(text)
     names = meta.find_undeclared_variables(tree) - SANDBOX.globals.keys()
-    problems = [_unknown_scope(name) for name in sorted(names.difference(_SCOPES))]
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        problem = _check_access(node, stages)
-        if problem is not None and problem not in problems:
-            problems.append(problem)
-    return problems
+    found = tree.find_all((nodes.Getattr, nodes.Getitem))
+    return frozenset(names), [_path(node) for node in found]
 
 
 def _unknown_scope(name: str) -> str:
@@ -60,8 +75,8 @@ def _unknown_scope(name: str) -> str:
     return f"`{name}` is not a name that templates know{hint}"
 
 
-def _check_access(node: nodes.Node, stages: VisibleStages) -> str | None:
-    match _path(node):
+def _check_access(path: tuple[str, ...], stages: VisibleStages) -> str | None:
+    match path:
         case ["task" | "stage" as scope, name]:
             return _check_stage(scope, name, stages)
         case ["task" | "stage" as scope, name, key] if key not in _STAGE_KEYS:
@@ -85,16 +100,16 @@ def _check_stage(scope: str, name: str, stages: VisibleStages) -> str | None:
     return f"`{scope}.{name}` names no stage{hint or '; stages are ' + ', '.join(stages.known)}"
 
 
-def _path(node: nodes.Node) -> list[str]:
-    """``["task", "build", "result"]`` of an access by constant names, else an empty list."""
+def _path(node: nodes.Node) -> tuple[str, ...]:
+    """``("task", "build", "result")`` of an access by constant names, else nothing."""
     match node:
         case nodes.Name(name=name):
-            return [name]
+            return (name,)
         case (
             nodes.Getattr(node=inner, attr=key)
             | nodes.Getitem(node=inner, arg=nodes.Const(value=str(key)))
         ):
             before = _path(inner)
-            return [*before, key] if before else []
+            return (*before, key) if before else ()
         case _:
-            return []
+            return ()

@@ -1,7 +1,9 @@
 """Waiting for an instance's end and following its history, wherever it is served."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final
 
 from sagabus.core.instance import InstanceState
@@ -10,22 +12,54 @@ from sagabus.ports import HistoryEntry, Store
 
 #: Where another orchestrator serves the instance, its row is looked at this often.
 _LOOK_S: Final = 1.0
+#: Where this one does, every so many looks: the partition may have moved away and back.
+_RARELY: Final = 15
 
 
 class Following:
     """Tells those who wait; ``on_commit`` is an engine listener."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, is_served_here: Callable[[str], bool]) -> None:
         self._store = store
-        self._changed: dict[str, set[asyncio.Event]] = {}
+        self._is_served_here = is_served_here
+        self._ends: dict[str, set[asyncio.Future[InstanceState]]] = {}
+        self._changes: dict[str, set[asyncio.Event]] = {}
 
     def on_commit(self, states: Sequence[InstanceState], _: Sequence[HistoryEntry]) -> None:
-        """Wake whoever follows one of these instances."""
-        if not self._changed:
-            return
+        """Tell whoever follows one of these instances."""
         for state in states:
-            for event in self._changed.get(state.row.id, ()):
-                event.set()
+            for change in self._changes.get(state.row.id, ()):
+                change.set()
+            if state.row.status.is_terminal:
+                for end in self._ends.get(state.row.id, ()):
+                    if not end.done():
+                        end.set_result(state)
+
+    @contextmanager
+    def expecting(self, instance: str) -> Iterator[asyncio.Future[InstanceState]]:
+        """A future for the end of an instance that may not exist yet; only ``until`` awaits it."""
+        end: asyncio.Future[InstanceState] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(instance, set()).add(end)
+        try:
+            yield end
+        finally:
+            followers = self._ends[instance]
+            followers.discard(end)
+            if not followers:
+                del self._ends[instance]
+
+    async def until(self, end: asyncio.Future[InstanceState], instance: str) -> InstanceState:
+        """The instance when it has ended, told by ``end`` or found in the store."""
+        for look in count(1):
+            done, _ = await asyncio.wait([end], timeout=_LOOK_S)
+            if done:
+                return end.result()
+            if look % _RARELY and self._is_served_here(instance):
+                continue
+            state = await self._load(instance)
+            if state.row.status.is_terminal:
+                return state
+        raise AssertionError  # unreachable: the count never ends
 
     async def wait(self, instance: str, timeout_s: float | None) -> InstanceState:
         """The instance when it has ended.
@@ -35,13 +69,9 @@ class Following:
             TimeoutError: it has not ended in time.
         """
         async with asyncio.timeout(timeout_s):
-            async for _ in self._looks(instance):
-                state = await self._store.load_instance(instance)
-                if state is None:
-                    raise InstanceNotFoundError(f"there is no instance {instance!r}")
-                if state.row.status.is_terminal:
-                    return state
-        raise AssertionError  # unreachable: looks never end
+            with self.expecting(instance) as end:
+                state = await self._load(instance)
+                return state if state.row.status.is_terminal else await self.until(end, instance)
 
     async def watch(self, instance: str) -> AsyncIterator[dict[str, Any]]:
         """History entries from the first, as they are stored, until the instance has ended.
@@ -51,9 +81,7 @@ class Following:
         """
         seen = 0
         async for _ in self._looks(instance):
-            state = await self._store.load_instance(instance)
-            if state is None:
-                raise InstanceNotFoundError(f"there is no instance {instance!r}")
+            state = await self._load(instance)
             for entry in await self._store.history(instance):
                 for event in entry.events:
                     if event["seq"] > seen:
@@ -62,20 +90,26 @@ class Following:
             if state.row.status.is_terminal and seen >= state.row.seq:
                 return
 
+    async def _load(self, instance: str) -> InstanceState:
+        state = await self._store.load_instance(instance)
+        if state is None:
+            raise InstanceNotFoundError(f"there is no instance {instance!r}")
+        return state
+
     async def _looks(self, instance: str) -> AsyncIterator[None]:
         """Yield now, and after every change, for ever."""
-        changed = asyncio.Event()
-        self._changed.setdefault(instance, set()).add(changed)
+        change = asyncio.Event()
+        self._changes.setdefault(instance, set()).add(change)
         try:
             while True:
-                changed.clear()
+                change.clear()
                 yield None
                 try:
-                    await asyncio.wait_for(changed.wait(), _LOOK_S)
+                    await asyncio.wait_for(change.wait(), _LOOK_S)
                 except TimeoutError:
                     continue
         finally:
-            followers = self._changed[instance]
-            followers.discard(changed)
+            followers = self._changes[instance]
+            followers.discard(change)
             if not followers:
-                del self._changed[instance]
+                del self._changes[instance]

@@ -31,6 +31,23 @@ async def test_taken_address_is_one_clear_sentence():
                 pass
 
 
+async def test_watching_sees_each_entry_when_it_is_stored():
+    orchestrator = MemoryOrchestrator()
+    await orchestrator.start("release", id="run-1")
+    async with (
+        serve(create_app(orchestrator), "127.0.0.1", 0) as url,
+        httpx.AsyncClient(base_url=url) as client,
+        client.stream("GET", "/api/v1/workflow-executions/run-1/events") as reply,
+    ):
+        lines = reply.aiter_lines()
+        seen = [await anext(lines) for _ in range(6)]
+        assert '"ApprovalRequested"' in seen[4]
+        await orchestrator.approve_stage("run-1", "publish")
+        assert '"ApprovalGranted"' in [await anext(lines) for _ in range(3)][1]
+        await orchestrator.succeed("run-1")
+        assert [line async for line in lines][-3] == "event: end"
+
+
 async def test_open_stream_does_not_hold_up_the_end():
     orchestrator = MemoryOrchestrator()
     await orchestrator.start("release", id="run-1")

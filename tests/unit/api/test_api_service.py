@@ -1,19 +1,20 @@
 """The API's own manners: health, metrics, documents, and whom it refuses."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from sagabus.app import ComponentHealth
 from sagabus_agents.wire import PresenceMessage, RunningAttempt
 
 
 async def test_health_is_503_while_a_part_is_degraded(client, orchestrator):
     ok = await client.get("/health")
     assert (ok.status_code, ok.json()["status"]) == (200, "ok")
-    orchestrator.health_now.status = "degraded"
-    orchestrator.health_now.store.ok = False
-    orchestrator.health_now.store.detail = "no answer for 12 s"
+    store = ComponentHealth(ok=False, detail="no answer for 12 s")
+    orchestrator.health_now = replace(orchestrator.health_now, status="degraded", store=store)
     bad = await client.get("/health")
     assert bad.status_code == 503
     assert bad.json()["store"] == {"ok": False, "detail": "no answer for 12 s"}

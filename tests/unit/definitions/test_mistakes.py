@@ -1,5 +1,8 @@
 """What an operator is told: every mistake of a file at once, where it is, and what to write."""
 
+# Tables of one case per line read better unbroken.
+# ruff: noqa: E501
+
 from pathlib import Path
 
 import pytest
@@ -46,7 +49,7 @@ agents = ["x y"]
     assert problems_of(tmp_path, text) == [
         'w.toml:2: unknown key `max_parallel_task`; did you mean "max_parallel_tasks"?',
         'w.toml:6: workflow "flow", stage "run-it": `name`: \'run-it\' is not a stage name: a '
-        "lower-case letter, then letters, digits and underscores, at most 40; write \"run_it\"",
+        'lower-case letter, then letters, digits and underscores, at most 40; write "run_it"',
         'w.toml:7: workflow "flow", stage "run-it": `agents`: is empty; write at least one entry',
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
@@ -61,10 +64,14 @@ agents = ["x y"]
 
 
 def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken(tmp_path: Path):
-    text = HEAD + "[[workflows.stages]]\nnam = 1\n" + STAGE + 'input = {x = "{{ task.two.result }}"}'
+    text = (
+        HEAD + "[[workflows.stages]]\nnam = 1\n" + STAGE + 'input = {x = "{{ task.two.result }}"}'
+    )
     found = problems_of(tmp_path, text)
     assert len(found) == 4
-    assert found[-1].startswith('w.toml:8: workflow "flow", stage "one": `input.x`: `task.two` names')
+    assert found[-1].startswith(
+        'w.toml:8: workflow "flow", stage "one": `input.x`: `task.two` names'
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,6 +86,8 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ('input = {u = "{{ a b }}"}', "expected token"),
         ('input = {u = "{{ parameters.x | nope }}"}', "No filter named 'nope'"),
         ('input = {u = "{% include \'x\' %}"}', "the tag include is not available here"),
+        ('input = {"{{ parameters.x }}" = 1}', 'the key "{{ parameters.x }}" is not evaluated'),
+        ('compensation = {input = {u = "{{ task.one.resul }}"}}', '`task.one.resul`: a stage has no `resul`; did you mean "result"?'),
         ("input = {u = inf}", "inf is not a number that JSON has"),
         ('input = "{{ parameters }}"', "does not fit; write a table"),
         ("timeout = -1", "-1 is not between 0 and 3650 days; write seconds, or text like"),
@@ -110,7 +119,9 @@ def test_a_mistake_in_a_stage_is_named_with_its_place_and_its_remedy(
     (problem,) = problems_of(
         tmp_path, HEAD + STAGE + line + "\n[[workflows.stages]]\nname = 'later'\nagents = ['x']\n"
     )
-    assert problem.startswith(('w.toml:6: workflow "flow", stage "one": ', 'w.toml:7: workflow "flow", stage "one": '))
+    assert problem.startswith(
+        ('w.toml:6: workflow "flow", stage "one": ', 'w.toml:7: workflow "flow", stage "one": ')
+    )
     assert said in problem
 
 
@@ -174,7 +185,12 @@ def test_a_problem_carries_its_place_as_data(tmp_path: Path):
     (tmp_path / "w.toml").write_text(HEAD + STAGE + "retry = {count = -1}")
     (problem,) = validate([tmp_path / "w.toml"]).problems
     assert isinstance(problem, DefinitionError)
-    assert (problem.line, problem.workflow, problem.stage, problem.key) == (6, "flow", "one", "retry.count")
+    assert (problem.line, problem.workflow, problem.stage, problem.key) == (
+        6,
+        "flow",
+        "one",
+        "retry.count",
+    )
 
 
 def test_a_second_workflow_of_the_same_name_names_the_first_across_files(tmp_path: Path):

@@ -34,7 +34,9 @@ class Generator:
 
     def key(self) -> str:
         self.count += 1
-        form = self.random.choice(["k{}", '"k{}"', "'k{}'", "k{}-x", '"k{} .=[] #"', '"k{}\\"\\u00e9"'])
+        form = self.random.choice(
+            ["k{}", '"k{}"', "'k{}'", "k{}-x", '"k{} .=[] #"', '"k{}\\"\\u00e9"']
+        )
         return form.format(f"{self.count:05}")
 
     def keys(self) -> str:
@@ -45,15 +47,34 @@ class Generator:
         return self.random.choice(["", " ", "\n", "  # [no] = {table} \"'\n", "\n\n\t"])
 
     def value(self, depth: int = 0) -> str:
-        kinds = ["scalar", "string", "string", "array", "table"] if depth < 3 else ["scalar", "string"]
+        kinds = (
+            ["scalar", "string", "string", "array", "table"] if depth < 3 else ["scalar", "string"]
+        )
         match self.random.choice(kinds):
             case "scalar":
-                scalars = ["1", "-2.5e3", "true", "1979-05-27T07:32:00Z", "1979-05-27 07:32:00", "inf"]
+                scalars = [
+                    "1",
+                    "-2.5e3",
+                    "true",
+                    "1979-05-27T07:32:00Z",
+                    "1979-05-27 07:32:00",
+                    "inf",
+                ]
                 return self.random.choice([*scalars, "0xff", "1_000"])
             case "string":
                 return self.random.choice(
-                    ['"a # b"', "'c:\\'", '""', "''", '"\\"q\\" [x] = {"', '"\\\\"']
-                    + ['"""a\n[no]\nno = 1 \\""" ""\n"""', "'''\nno = 'x'\n''''", '"""a"""""', '"""\\\n  b"""']
+                    [
+                        '"a # b"',
+                        "'c:\\'",
+                        '""',
+                        "''",
+                        '"\\"q\\" [x] = {"',
+                        '"\\\\"',
+                        '"""a\n[no]\nno = 1 \\""" ""\n"""',
+                        "'''\nno = 'x'\n''''",
+                        '"""a"""""',
+                        '"""\\\n  b"""',
+                    ]
                 )
             case "array":
                 items = [self.value(depth + 1) for _ in range(self.random.randrange(4))]
@@ -99,7 +120,11 @@ def test_scan_agrees_with_tomli_on_every_mutation_that_is_still_toml(path: Path)
     agreed = 0
     for _ in range(1_500):
         start = dice.randrange(len(source))
-        text = source[:start] + dice.choice(["", "\n", '"', ".", "#", "[", ","]) + source[start + dice.randrange(9) :]
+        text = (
+            source[:start]
+            + dice.choice(["", "\n", '"', ".", "#", "[", ","])
+            + source[start + dice.randrange(9) :]
+        )
         try:
             data = tomli.loads(text)
         except tomli.TOMLDecodeError:
@@ -110,7 +135,9 @@ def test_scan_agrees_with_tomli_on_every_mutation_that_is_still_toml(path: Path)
 
 
 def test_a_key_that_is_not_written_has_the_line_of_the_table_around_it():
-    lines = key_lines('[engine]\nx = 1\n\n[[workflows]]\nname = "a"\n[[workflows.stages]]\nname = "b"\n')
+    lines = key_lines(
+        '[engine]\nx = 1\n\n[[workflows]]\nname = "a"\n[[workflows.stages]]\nname = "b"\n'
+    )
     assert line_of(lines, ("workflows", 0, "stages", 0, "agents")) == 6
     assert line_of(lines, ("workflows", 0, "trigger")) == 4
     assert line_of(lines, ("nothing",)) is None

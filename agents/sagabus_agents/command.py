@@ -1,0 +1,203 @@
+"""The script ``sagabus``: the agent commands in every install, the orchestrator's where it is.
+
+This package never imports the orchestrator: its command line is found by entry point.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from sagabus_agents.agent import DEFAULT_CONCURRENCY, DEFAULT_DRAIN_S, DEFAULT_URL, Agent
+from sagabus_agents.roles.exec import DEFAULT_GRACE_S, exec_agent
+from sagabus_agents.version import __version__
+
+INSTALL = "pip install 'sagabus[orchestrator]'"
+
+BARE_HELP = f"""\
+usage: sagabus agent {{run,exec}} ...
+
+sagabus {__version__}: durable workflows across processes. This is the agent SDK alone.
+
+  sagabus agent run MODULE:AGENT                     run an Agent object
+  sagabus agent exec ROLE --on ACTION=COMMAND ...    make any program an agent
+
+Everything else (up, orchestrator, start, show, approve, ...) needs: {INSTALL}
+"""
+
+EXEC_NOTES = f"""\
+The program gets the task as JSON on stdin and writes its output as JSON to stdout. It appends ids
+of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS. Exit code 0 is success,
+65 says that the input is bad, 75 that another attempt may succeed; stderr becomes the message.
+ACTION may be * for every action that has no command of its own.
+The server is --nats, else $SAGABUS_NATS_URL, else {DEFAULT_URL}.
+"""
+
+
+def main() -> int:
+    """Run what the command line says; the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["agent"]:
+        return agent_command(arguments[1:])
+    return orchestrator_command(arguments)
+
+
+def orchestrator_command(arguments: Sequence[str]) -> int:
+    """Hand over to the orchestrator's command line, or say how to install it."""
+    entry = next(iter(entry_points(group="sagabus.cli", name="main")), None)
+    if entry is None:
+        return _bare(arguments, "sagabus")
+    try:
+        cli = entry.load()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("sagabus."):
+            raise  # a part of ours: a bug, not a small installation
+        return _bare(arguments, error.name)
+    return int(cli() or 0)
+
+
+def _bare(arguments: Sequence[str], missing: str) -> int:
+    match list(arguments):
+        case [] | ["-h" | "--help" | "help", *_]:
+            sys.stdout.write(BARE_HELP)
+            return 0
+        case ["--version", *_]:
+            sys.stdout.write(f"sagabus {__version__}\n")
+            return 0
+        case [command, *_]:
+            sys.stderr.write(
+                f"sagabus: '{command}' needs the orchestrator ({missing} is not installed): "
+                f"{INSTALL}\n"
+            )
+    return 2
+
+
+def agent_command(arguments: Sequence[str]) -> int:
+    """``sagabus agent ...``."""
+    options = _parser().parse_args(arguments)
+    try:
+        agent = _load(options.agent) if options.command == "run" else _exec_agent(options)
+        if options.nats is not None:
+            agent.nats_url = options.nats
+        if options.concurrency is not None:
+            agent.concurrency = options.concurrency
+    except UsageError as error:
+        sys.stderr.write(f"sagabus: {error}\n")
+        return 2
+    agent.run()
+    return 0
+
+
+class UsageError(Exception):
+    """What was asked for on the command line cannot be done."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sagabus agent", description="Run an agent.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,exec}")
+
+    run = commands.add_parser("run", help="run an Agent object", description="Run an Agent object.")
+    run.add_argument(
+        "agent",
+        metavar="MODULE:AGENT",
+        help="where it is; the name is 'agent' unless given",
+    )
+
+    program = commands.add_parser(
+        "exec",
+        help="make any program an agent",
+        description="Run a program for every task of a role.",
+        epilog=EXEC_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    program.add_argument("role", metavar="ROLE", help="whose tasks to take")
+    for flag, what in (("--on", "tasks"), ("--undo", "compensations")):
+        program.add_argument(
+            flag,
+            action="append",
+            default=[],
+            type=_action_command,
+            metavar="ACTION=COMMAND",
+            help=f"the program for {what} of this action; may be repeated",
+        )
+    program.add_argument(
+        "--grace",
+        type=float,
+        default=DEFAULT_GRACE_S,
+        metavar="SECONDS",
+        help="between SIGTERM and SIGKILL when a program is to end (default: %(default)g)",
+    )
+    program.add_argument(
+        "--drain",
+        type=float,
+        default=DEFAULT_DRAIN_S,
+        metavar="SECONDS",
+        help="for running programs to end once the agent is told to (default: %(default)g)",
+    )
+    for command in (run, program):
+        command.add_argument("--nats", metavar="URL", help="the server, or several with commas")
+        command.add_argument(
+            "--concurrency",
+            type=_positive,
+            metavar="N",
+            help=f"tasks of each role at once (default: {DEFAULT_CONCURRENCY} or the object's own)",
+        )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
+
+
+def _action_command(text: str) -> tuple[str, str]:
+    action, separator, command = text.partition("=")
+    if not (action and separator and command.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ACTION=COMMAND")
+    return action, command
+
+
+def _exec_agent(options: argparse.Namespace) -> Agent:
+    if not options.on and not options.undo:
+        raise UsageError("agent exec: give at least one --on ACTION=COMMAND")
+    try:
+        return exec_agent(
+            options.role,
+            _by_action(options.on),
+            _by_action(options.undo),
+            drain_s=options.drain,
+            grace_s=options.grace,
+        )
+    except ValueError as error:
+        raise UsageError(f"agent exec: {error}") from error
+
+
+def _by_action(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    commands: dict[str, str] = {}
+    for action, command in pairs:
+        if action in commands:
+            raise ValueError(f"{action}: given twice")
+        commands[action] = command
+    return commands
+
+
+def _load(reference: str) -> Agent:
+    module_name, _, name = reference.partition(":")
+    # The script's own directory is first on the path; a module beside the user is meant.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"cannot import {module_name}: {error}") from error
+    found = getattr(module, name or "agent", None)
+    if not isinstance(found, Agent):
+        raise UsageError(f"{module_name} has no Agent named {name or 'agent'!r}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

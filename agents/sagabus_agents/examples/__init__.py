@@ -1,0 +1,1 @@
+"""Demo agents for the workflow ``deploy_pipeline``: devops, backend, tester."""

@@ -1,0 +1,1 @@
+"""The command line of operators; agents' commands are in ``sagabus_agents.command``."""

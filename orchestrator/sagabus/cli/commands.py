@@ -1,0 +1,111 @@
+"""Commands that change something: start, approve, reject, cancel."""
+
+import secrets
+from typing import Annotated, Any
+
+import typer
+
+from sagabus.cli import follow
+from sagabus.cli.client import Api, instance_path, workflow_path
+from sagabus.cli.options import InstanceId, Json, StageName, Url, parameters_of, who
+from sagabus.cli.output import say, say_json
+
+app = typer.Typer()
+
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
+
+
+@app.command()
+def start(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The workflow.")],
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--parameter",
+            metavar="KEY=VALUE",
+            help="A parameter; VALUE is JSON where it can be read as JSON, else text.",
+        ),
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option(metavar="JSON", help="All parameters as a JSON object.")
+    ] = None,
+    id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Id of the instance; one that exists is found."),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for the end; the exit code says how it ended."),
+    ] = False,
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Start an instance of a workflow.
+
+    Exit code with --wait: 0 completed, 1 failed, rolled back or cancelled, 3 completed with
+    failures that were handled.
+    """
+    api = Api(url)
+    # Made here, so that a start whose answer was lost can be looked up, or given again.
+    instance_id = id or secrets.token_hex(8)
+    document = {"id": instance_id, "parameters": parameters_of(pairs or [], params), "by": who()}
+    instance = api.post(workflow_path(name, "execute"), document)
+    if wait:
+        if not is_json:
+            say(f"{name} {instance_id} started", is_error=True)
+        instance = follow.until_ended(api, instance_id)
+    if is_json:
+        say_json(instance)
+    elif wait:
+        follow.say_end(instance)
+    else:
+        say(instance_id)
+    if wait:
+        raise typer.Exit(follow.exit_code(instance))
+
+
+@app.command()
+def approve(
+    instance: InstanceId,
+    stage: StageName,
+    reason: Reason = "",
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Let a waiting stage go on."""
+    reply = _command(url, instance, "approve", {"stage": stage, "reason": reason})
+    _report(reply, f"{instance}: stage {stage} approved", is_json=is_json)
+
+
+@app.command()
+def reject(
+    instance: InstanceId,
+    stage: StageName,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")],
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Refuse a waiting stage: the workflow fails and is undone."""
+    reply = _command(url, instance, "reject", {"stage": stage, "reason": reason})
+    _report(reply, f"{instance}: stage {stage} rejected", is_json=is_json)
+
+
+@app.command()
+def cancel(
+    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
+) -> None:
+    """End an instance and undo what it did."""
+    reply = _command(url, instance, "cancel", {"reason": reason})
+    _report(reply, f"{instance}: cancelled ({reply['result']['status']})", is_json=is_json)
+
+
+def _command(url: str | None, instance: str, name: str, document: dict[str, Any]) -> Any:
+    return Api(url).post(instance_path(instance, name), {**document, "by": who()})
+
+
+def _report(reply: Any, words: str, *, is_json: bool) -> None:
+    if is_json:
+        say_json(reply)
+    else:
+        say(words)

@@ -1,0 +1,53 @@
+"""The entry point of the command line, and how commands fail: one line, no traceback."""
+
+import os
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from sagabus.cli import commands, queries, service
+from sagabus.cli.output import say
+from sagabus.errors import SagabusError
+
+app = typer.Typer(
+    name="sagabus",
+    help="Durable workflows and sagas across processes.",
+    epilog="Agents: 'sagabus agent --help'. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for part in (service.app, commands.app, queries.app):
+    app.add_typer(part)
+
+
+def _version(is_wanted: bool) -> None:
+    if is_wanted:
+        say(f"sagabus {metadata.version('sagabus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Durable workflows and sagas across processes."""
+
+
+def main() -> int:
+    """Run what the command line says; the exit code."""
+    try:
+        app(prog_name="sagabus")
+    except SystemExit as end:  # how a command line made by typer always ends
+        return end.code if isinstance(end.code, int) else 1
+    except SagabusError as error:
+        say(f"sagabus: {error}", is_error=True)
+    except BrokenPipeError:  # 'sagabus list | head': nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -1,0 +1,68 @@
+"""Options that several commands share, and what they mean."""
+
+import getpass
+import json
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="The orchestrator; default: $SAGABUS_URL, then the nearest .sagabus directory.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+InstanceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance.")]
+StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage that waits.")]
+
+
+def who() -> str:
+    """Who gives a command: $SAGABUS_USER, else the login name."""
+    if named := os.environ.get("SAGABUS_USER"):
+        return named
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return ""
+
+
+def parameters_of(pairs: Sequence[str], document: str | None) -> dict[str, Any]:
+    """Parameters from ``--params`` and ``-p key=value``, which win.
+
+    Raises:
+        typer.BadParameter: not of that form.
+    """
+    parameters = _object(document) if document is not None else {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise typer.BadParameter(f"{pair!r} is not key=value", param_hint="-p")
+        parameters[key] = value_of(value)
+    return parameters
+
+
+def value_of(text: str) -> Any:
+    """JSON where the text is JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError:
+        return text
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise typer.BadParameter(f"no JSON: {error}", param_hint="--params") from None
+    if not isinstance(found, dict):
+        raise typer.BadParameter("not a JSON object", param_hint="--params")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

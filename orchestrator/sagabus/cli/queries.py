@@ -1,0 +1,188 @@
+"""Commands that only look: list, show, history, watch, workflows, agents."""
+
+from typing import Annotated, Any
+
+import typer
+
+from sagabus.cli import follow
+from sagabus.cli.client import EXECUTIONS, WORKFLOWS, Api, instance_path, workflow_path
+from sagabus.cli.options import InstanceId, Json, Url
+from sagabus.cli.output import duration, instant, say, say_json, say_table, status
+
+app = typer.Typer()
+
+
+@app.command(name="list")
+def list_(
+    workflow: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this one.")] = None,
+    status_: Annotated[
+        str | None, typer.Option("--status", metavar="STATUS", help="Only in this status.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Go on where the last page ended.")
+    ] = None,
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """List instances, newest first."""
+    page = Api(url).get(EXECUTIONS, workflow=workflow, status=status_, limit=limit, cursor=cursor)
+    if is_json:
+        say_json(page)
+        return
+    say_table(
+        ("ID", "WORKFLOW", "STATUS", "STARTED", "TOOK", "AT"),
+        (
+            (
+                item["id"],
+                item["workflow"],
+                status(item["status"], item["summary"]),
+                instant(item["created_at"]),
+                duration(item["duration_s"]),
+                ", ".join(item["current_tasks"]) or item["error_message"] or "",
+            )
+            for item in page["items"]
+        ),
+    )
+    if page["cursor"]:
+        say(f"more: --cursor {page['cursor']}")
+
+
+@app.command()
+def show(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
+    """Show an instance with its stages and tasks."""
+    api = Api(url)
+    found = api.get(instance_path(instance))
+    tasks = api.get(instance_path(instance, "tasks"))["items"]
+    if is_json:
+        say_json({**found, "tasks": tasks})
+        return
+    follow.say_end(found)
+    by = f" by {found['started_by']}" if found["started_by"] else ""
+    say(f"started {instant(found['created_at'])}{by}, parameters {found['parameters']}")
+    for stage in found["waiting_for"]:
+        say(f"stage {stage} waits for approval: sagabus approve {instance} {stage}")
+    say()
+    say_table(
+        ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
+    )
+    say()
+    say_table(
+        ("TASK", "KIND", "ROLE", "STATUS", "ATTEMPTS", "TOOK", "AGENT", "ERROR"),
+        map(_task_row, tasks),
+    )
+    for failed in found["failed_compensations"]:
+        place = f"stage {failed['stage']}, task {failed['task']}"
+        say(f"not undone: {place}: {failed['error']['message']}")
+
+
+def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:
+    approval = stage["approval"] or {}
+    decision = approval.get("decision") or ("asked" if approval else "")
+    by = f" by {approval['by']}" if approval.get("by") else ""
+    return (
+        stage["stage"],
+        stage["pass"],
+        status(stage["status"]),
+        duration(stage["duration_s"]),
+        f"{stage['succeeded']}/{stage['tasks']}",
+        decision + by,
+    )
+
+
+def _task_row(task: dict[str, Any]) -> tuple[Any, ...]:
+    newest = task["attempts"][-1]
+    retries = "" if task["max_retries"] is None else f" of {task['max_retries'] + 1}"
+    return (
+        task["task"],
+        task["kind"],
+        task["role"],
+        status(task["status"]),
+        f"{len(task['attempts'])}{retries}",
+        duration(newest["duration_s"]),
+        newest["agent"] or "-",
+        task["error"]["message"] if task["error"] else "",
+    )
+
+
+@app.command()
+def history(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
+    """Print what happened to an instance."""
+    api, entries = Api(url), list[Any]()
+    after: int | None = 0
+    while after is not None:
+        page = api.get(instance_path(instance, "history"), after=after)
+        entries += page["items"]
+        after = page["next_after"]
+    if is_json:
+        say_json({"items": entries})
+        return
+    for entry in entries:
+        say(follow.line_of(entry))
+
+
+@app.command()
+def watch(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
+    """Follow an instance to its end, from its first event.
+
+    Exit code: as of start --wait. With --json one line per event.
+    """
+    api = Api(url)
+    for entry in follow.entries(api, instance):
+        if is_json:
+            say_json(entry, is_line=True)
+        else:
+            say(follow.line_of(entry))
+    ended = follow.until_ended(api, instance)
+    if not is_json:
+        follow.say_end(ended)
+    raise typer.Exit(follow.exit_code(ended))
+
+
+@app.command()
+def workflows(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this one.")] = None,
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """List the workflows in force."""
+    api = Api(url)
+    items = [api.get(workflow_path(name))] if name else api.get(WORKFLOWS)["items"]
+    if is_json:
+        say_json({"items": items})
+        return
+    say_table(
+        ("WORKFLOW", "VERSION", "TRIGGER", "STAGES", "DESCRIPTION"),
+        (
+            (
+                item["name"] if item["enabled"] else f"{item['name']} (disabled)",
+                item["version"],
+                item["trigger"],
+                " ".join(stage["name"] for stage in item["stages"]),
+                item["description"],
+            )
+            for item in items
+        ),
+    )
+
+
+@app.command()
+def agents(is_json: Json = False, url: Url = None) -> None:
+    """List the agents that are alive."""
+    page = Api(url).get("/api/v1/agents")
+    if is_json:
+        say_json(page)
+        return
+    say_table(
+        ("AGENT", "ROLES", "BUSY", "RUNNING", "VERSION"),
+        (
+            (
+                item["agent"],
+                " ".join(item["roles"]),
+                f"{item['slots'] - item['free']}/{item['slots']}",
+                " ".join(f"{run['instance']}/{run['task']}" for run in item["running"]),
+                item["version"],
+            )
+            for item in page["items"]
+        ),
+    )

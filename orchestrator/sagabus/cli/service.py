@@ -1,0 +1,224 @@
+"""Commands that run or examine an installation: up, orchestrator, migrate, validate, doctor.
+
+Only their options are here. The bodies import the engine, which takes most of a second, and are
+loaded when they run: `sagabus list` should not pay for it.
+"""
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from sagabus.cli.options import Json, Url
+from sagabus.settings import DEFAULT_CONFIG, DEFAULT_DATA_DIR, DEFAULT_HTTP, VARIABLES, Settings
+
+app = typer.Typer()
+
+#: What ``up`` decides by itself, whatever the environment says for other programs.
+_MANAGED: Final = frozenset({"SAGABUS_NATS_URL", "SAGABUS_SURREAL_URL"})
+
+
+def _option(name: str, metavar: str, text: str) -> Any:
+    flag, setting = (
+        name,
+        VARIABLES[
+            {"data": "data_dir", "connect-timeout": "connect_timeout_s"}.get(
+                name, name.replace("-", "_")
+            )
+        ],
+    )
+    return typer.Option(f"--{flag}", metavar=metavar, help=f"{text} (${setting})")
+
+
+Config = Annotated[
+    str | None,
+    _option("config", "FILE", f"Workflows file; default: {DEFAULT_CONFIG}, else the one shipped."),
+]
+Data = Annotated[
+    str | None,
+    _option("data", "DIR", f"Directory for database, bus and lock; default: {DEFAULT_DATA_DIR}."),
+]
+Http = Annotated[
+    str | None,
+    _option(
+        "http",
+        "HOST:PORT",
+        f"Where the API listens, loopback only; port 0: a free one; default: {DEFAULT_HTTP}.",
+    ),
+]
+LogLevel = Annotated[
+    str | None, _option("log-level", "LEVEL", "debug, info, warning or error; default: info.")
+]
+LogFormat = Annotated[
+    str | None,
+    _option("log-format", "FORMAT", "json, console, or auto: console on a terminal (default)."),
+]
+ConnectTimeout = Annotated[
+    str | None,
+    _option("connect-timeout", "SECONDS", "How long to wait for database and bus; default: 30."),
+]
+NatsUrl = Annotated[
+    str | None, _option("nats-url", "URL", "NATS servers with JetStream, separated by commas.")
+]
+SurrealUrl = Annotated[
+    str | None,
+    _option(
+        "surreal-url",
+        "URL",
+        "ws://HOST:PORT/rpc, wss://..., or surrealkv://PATH; default: embedded, in the data"
+        " directory.",
+    ),
+]
+SurrealUser = Annotated[
+    str | None,
+    _option("surreal-user", "NAME", "The password comes from $SAGABUS_SURREAL_PASSWORD."),
+]
+Namespace = Annotated[str | None, _option("surreal-namespace", "NAME", "Default: sagabus.")]
+Database = Annotated[str | None, _option("surreal-database", "NAME", "Default: sagabus.")]
+Partitions = Annotated[
+    str | None,
+    _option("partitions", "N", "Fixed when the streams are first created; default: 4."),
+]
+MaxDeliver = Annotated[
+    str | None,
+    _option("max-deliver", "N", "Deliveries of an attempt before it counts as lost; default: 10."),
+]
+
+
+@app.command()
+def up(
+    config: Config = None,
+    data: Data = None,
+    http: Http = None,
+    with_agents: Annotated[
+        bool, typer.Option("--agents", help="Start the demo agents: devops, backend, tester.")
+    ] = False,
+    connect_timeout: ConnectTimeout = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    is_json: Json = False,
+) -> None:
+    """Run everything in one process, with its own database and NATS server, until Ctrl-C.
+
+    DIR/endpoints.json says where it can be reached while it is ready. With --json it is printed as
+    one line when it is.
+    """
+    flags = {
+        "config": config,
+        "data_dir": data,
+        "http": http,
+        "connect_timeout_s": connect_timeout,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    environ = {name: value for name, value in os.environ.items() if name not in _MANAGED}
+    _run(flags, environ, with_agents=with_agents, is_json=is_json)
+
+
+@app.command()
+def orchestrator(
+    config: Config = None,
+    data: Data = None,
+    http: Http = None,
+    nats_url: NatsUrl = None,
+    surreal_url: SurrealUrl = None,
+    surreal_user: SurrealUser = None,
+    surreal_namespace: Namespace = None,
+    surreal_database: Database = None,
+    partitions: Partitions = None,
+    max_deliver: MaxDeliver = None,
+    connect_timeout: ConnectTimeout = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+    is_json: Json = False,
+) -> None:
+    """Run an orchestrator on servers that run already, until Ctrl-C or SIGTERM.
+
+    A server that is missing at start is waited for --connect-timeout seconds; then exit code 1.
+    """
+    flags = {
+        "config": config,
+        "data_dir": data,
+        "http": http,
+        "nats_url": nats_url,
+        "surreal_url": surreal_url,
+        "surreal_user": surreal_user,
+        "surreal_namespace": surreal_namespace,
+        "surreal_database": surreal_database,
+        "partitions": partitions,
+        "max_deliver": max_deliver,
+        "connect_timeout_s": connect_timeout,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    if not nats_url and not os.environ.get("SAGABUS_NATS_URL"):
+        raise typer.BadParameter(
+            "name the NATS servers with it or $SAGABUS_NATS_URL ('sagabus up' brings its own)",
+            param_hint="--nats-url",
+        )
+    _run(flags, os.environ, with_agents=False, is_json=is_json)
+
+
+@app.command()
+def migrate(
+    is_status: Annotated[
+        bool, typer.Option("--status", help="Say what is applied, and change nothing.")
+    ] = False,
+    data: Data = None,
+    surreal_url: SurrealUrl = None,
+    surreal_user: SurrealUser = None,
+    surreal_namespace: Namespace = None,
+    surreal_database: Database = None,
+    is_json: Json = False,
+) -> None:
+    """Bring the database's tables up to date; the orchestrator does so itself when it starts."""
+    flags = {
+        "data_dir": data,
+        "surreal_url": surreal_url,
+        "surreal_user": surreal_user,
+        "surreal_namespace": surreal_namespace,
+        "surreal_database": surreal_database,
+    }
+    settings = Settings.load(flags, os.environ)
+    _body("migrate").run(settings, is_status=is_status, is_json=is_json)
+
+
+@app.command()
+def validate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Workflows files, with what they include."),
+    ],
+    is_json: Json = False,
+) -> None:
+    """Report everything that is wrong with workflows files; exit code 1 on an error."""
+    raise typer.Exit(_body("validate").run(files, is_json=is_json))
+
+
+@app.command()
+def doctor(
+    config: Config = None, data: Data = None, is_json: Json = False, url: Url = None
+) -> None:
+    """Check the installation and what runs; exit code 1 when something is broken."""
+    settings = Settings.load({"config": config, "data_dir": data}, os.environ)
+    is_config_given = bool(config or os.environ.get("SAGABUS_CONFIG"))
+    raise typer.Exit(
+        _body("doctor").run(settings, url, is_config_given=is_config_given, is_json=is_json)
+    )
+
+
+def _run(
+    flags: Mapping[str, Any], environ: Mapping[str, str], *, with_agents: bool, is_json: bool
+) -> None:
+    settings = Settings.load(flags, environ)
+    is_config_given = bool(flags["config"] or environ.get("SAGABUS_CONFIG"))
+    _body("up").run(
+        settings, is_config_given=is_config_given, with_agents=with_agents, is_json=is_json
+    )
+
+
+def _body(name: str) -> Any:
+    return importlib.import_module(f"sagabus.cli.{name}")
