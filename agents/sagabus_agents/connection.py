@@ -28,6 +28,8 @@ MAX_RETRY_S = 2.0
 #: How often an unreachable server is mentioned in the log.
 COMPLAIN_EVERY_S = 30.0
 CLOSE_WITHIN_S = 2.0
+FLUSH_WITHIN_S = 2.0
+LOOK_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class Connection:
             "ping_interval": PING_INTERVAL_S,
             "reconnect_time_wait": RETRY_S,
             "max_reconnect_attempts": -1,
+            # Without it, who publishes into a full buffer of a dying connection waits for ever.
+            "flush_timeout": FLUSH_WITHIN_S,
             **(options or {}),
         }
         prefix = self._options.get("inbox_prefix", "_INBOX")
@@ -134,9 +138,17 @@ class Connection:
                 wait_s = min(wait_s * 2, MAX_RETRY_S)
                 continue
             wait_s = RETRY_S
-            await self._lost.wait()
+            await self._until_lost()
             self._log.warning("bus_disconnected")
             await self.close()
+
+    async def _until_lost(self) -> None:
+        # A client that gives up a server which has stopped reading is closed at once, but says so
+        # only when its last bytes are written: maybe never.
+        while self._client is not None and not self._client.is_closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._lost.wait()
 
     async def flush(self, timeout_s: float) -> None:
         """Wait until the server has everything that was published, or ``timeout_s``."""

@@ -66,11 +66,6 @@ class RolePull:
         self._is_stopped = True
         await self._connection.unsubscribe(self._on_message)
 
-    async def release(self) -> None:
-        """A slot became free."""
-        self.taken -= 1
-        await self.top_up()
-
     async def tick(self, now: float) -> None:
         """Renew what has expired; create the consumer when it is missing."""
         while self._requests and self._requests[0][0] <= now:

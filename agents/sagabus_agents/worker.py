@@ -218,11 +218,13 @@ class Worker:
         )
 
     async def _let_go(self, attempt: HeldAttempt, verb: bytes) -> None:
-        await self._connection.publish(attempt.ack, verb)
+        # First the books: a connection that closes cancels its callbacks where they wait.
         del self._held[attempt.key]
+        attempt.pull.taken -= 1
+        await self._connection.publish(attempt.ack, verb)
         if not self._held:
             self.idle.set()
-        await attempt.pull.release()
+        await attempt.pull.top_up()
 
     def _on_progress(self, attempt: HeldAttempt, news: ProgressMessage) -> None:
         attempt.progress = news

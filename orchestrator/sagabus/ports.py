@@ -41,7 +41,8 @@ class Batch:
     number: int
     published: int
     instances: Sequence[Instance] = ()
-    attempts: Sequence[tuple[str, Attempt]] = ()  # (instance id, attempt)
+    #: With the instance's id; those that have rows.
+    attempts: Sequence[tuple[str, Attempt]] = ()
     history: Sequence[HistoryEntry] = ()
 
 
@@ -62,7 +63,7 @@ class ActiveInstances:
 
     #: Rows of all non-terminal instances, and of terminal ones with open attempts.
     instances: list[Instance] = field(default_factory=list)
-    #: Open attempts (awaiting an answer or a retry), with their instance's id.
+    #: Open attempts with rows of their own, with their instance's id.
     open_attempts: list[tuple[str, Attempt]] = field(default_factory=list)
     #: Rows that could not be read: id and reason.
     corrupt: list[tuple[str, str]] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Store(Protocol):
         """One instance with all its attempts, whatever its status."""
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
-        """Every attempt of an instance, by task, then by attempt number."""
+        """The attempts of an instance that have rows, by task, then by attempt number."""
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """The history of an instance, oldest first."""

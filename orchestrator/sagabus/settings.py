@@ -103,9 +103,16 @@ class Settings(BaseModel):
     @field_validator("surreal_url")
     @classmethod
     def _known_surreal_scheme(cls, value: str | None) -> str | None:
-        if value is not None and value.partition("://")[0] not in _SURREAL_SCHEMES:
+        if value is None:
+            return None
+        if value.partition("://")[0] not in _SURREAL_SCHEMES:
             raise ValueError(
                 f"{_without_secret(value)!r} is not a ws://, wss:// or surrealkv:// address"
+            )
+        if _without_secret(value) != value:
+            raise ValueError(
+                "give user and password with SAGABUS_SURREAL_USER and SAGABUS_SURREAL_PASSWORD,"
+                " not in the address, which is shown"
             )
         return value
 
@@ -115,19 +122,10 @@ class Settings(BaseModel):
         return self.surreal_url or f"surrealkv://{self.data_dir / 'db'}"
 
     @property
-    def store_address(self) -> str:
-        """The database's address as it may be shown: without a password."""
-        return _without_secret(self.store_url)
-
-    @property
-    def nats_servers(self) -> tuple[str, ...]:
-        """The external servers; empty for a managed child."""
-        return tuple(part.strip() for part in (self.nats_url or "").split(",") if part.strip())
-
-    @property
     def nats_address(self) -> str:
         """The bus's address as it may be shown: without a password."""
-        return ",".join(map(_without_secret, self.nats_servers)) or "managed nats-server"
+        servers = (self.nats_url or "managed nats-server").split(",")
+        return ",".join(_without_secret(server.strip()) for server in servers)
 
     @property
     def http_host(self) -> str:

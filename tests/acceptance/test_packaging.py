@@ -1,7 +1,6 @@
 """The packages as a user installs them: built here, installed elsewhere, run from there."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -222,9 +221,6 @@ async def test_an_agent_works_on_the_bare_sdk(bare: Path, tmp_path: Path) -> Non
         assert agent.wait(WAIT_S) == 0
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("sagabus.cli.main") is None, reason="`sagabus up` is not written yet"
-)
 @pytest.mark.timeout(INSTALL_S + 120)
 def test_full_install_runs_a_workflow_from_an_empty_directory(full: Path, tmp_path: Path) -> None:
     endpoints = tmp_path / ".sagabus" / "endpoints.json"

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,9 @@ class NatsWorld:
             await message.respond(responder(message.data))
 
         await self._client.subscribe(subject, cb=answer)
-        await self._client.flush()
+        # Answered behind the subscription; the driver's `flush` may overtake it.
+        with suppress(nats.errors.NoRespondersError):
+            await self._client.request(self._client.new_inbox())
 
 
 World = MemoryWorld | NatsWorld

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from sagabus_agents import Agent, Task, wire
 from sagabus_agents.wire import ResultStatus
+from tests.support.agents import serving
 from tests.support.eventually import eventually
 from tests.support.fake_orchestrator import FakeOrchestrator, orchestrator
 from tests.support.nats_server import NatsServer
@@ -24,16 +24,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 async def fake(server: NatsServer) -> AsyncIterator[FakeOrchestrator]:
     async with orchestrator(server.url, "devops") as running:
         yield running
-
-
-@asynccontextmanager
-async def serving(agent: Agent) -> AsyncIterator[None]:
-    serve = asyncio.create_task(agent.serve())
-    try:
-        yield
-    finally:
-        agent.stop()
-        await asyncio.wait_for(serve, 20)
 
 
 class Work:

@@ -1,22 +1,19 @@
-"""An agent on a real bus: tasks, claims, cancellation, heartbeats, presence."""
+"""An agent on a real bus: tasks in, results out."""
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from sagabus_agents import Agent, PermanentError, RetryableError, Task, wire
-from sagabus_agents.wire import ClaimVerdict, ResultStatus
-from tests.support.eventually import eventually
+from sagabus_agents import PermanentError, RetryableError, Task, wire
+from sagabus_agents.wire import ResultStatus
+from tests.support.agents import ACK_WAIT_S, make_agent, serving
 from tests.support.fake_orchestrator import FakeOrchestrator, orchestrator
 from tests.support.nats_server import NatsServer
-
-ACK_WAIT_S = 1.0
 
 
 @pytest.fixture
@@ -29,23 +26,6 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
 async def fake(server: NatsServer) -> AsyncIterator[FakeOrchestrator]:
     async with orchestrator(server.url, "devops", "backend", ack_wait_s=ACK_WAIT_S) as running:
         yield running
-
-
-@asynccontextmanager
-async def serving(agent: Agent) -> AsyncIterator[Agent]:
-    """The agent at work; drained at the end."""
-    serve = asyncio.create_task(agent.serve())
-    try:
-        yield agent
-    finally:
-        agent.stop()
-        await asyncio.wait_for(serve, 20)
-
-
-def make_agent(server: NatsServer, *roles: str, **options: Any) -> Agent:
-    options.setdefault("heartbeat_s", ACK_WAIT_S / 4)
-    options.setdefault("drain_s", 1.0)
-    return Agent(*(roles or ("devops",)), nats_url=server.url, **options)
 
 
 async def test_result_reaches_the_inbox_before_the_task_is_acknowledged(
@@ -173,38 +153,6 @@ async def test_unreadable_task_is_answered_and_acknowledged(
     assert result.error.type == "bad_input"
 
 
-async def test_no_more_tasks_are_taken_than_there_are_slots(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server, concurrency=2)
-    release = asyncio.Event()
-    running = 0
-    most = 0
-
-    @agent.task("work")
-    async def work(task: Task) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await release.wait()
-        running -= 1
-
-    async with serving(agent):
-        for number in range(6):
-            await fake.send(fake.task("devops", "work", task=f"w-1-{number}"))
-
-        def is_full() -> bool:
-            beats = fake.presence.get(agent.id, [])
-            return bool(beats) and len(beats[-1].running) == 2 and beats[-1].free == 0
-
-        await fake.until(is_full)
-        info = await fake.client.jetstream().consumer_info(wire.STREAM_TASKS, "devops")
-        assert (info.num_ack_pending, info.num_pending) == (2, 4)
-        release.set()
-        await fake.until(lambda: len(fake.results) == 6)
-    assert most == 2
-
-
 async def test_sync_handlers_run_side_by_side_in_threads(
     server: NatsServer, fake: FakeOrchestrator
 ) -> None:
@@ -223,154 +171,6 @@ async def test_sync_handlers_run_side_by_side_in_threads(
     assert {r.output for r in fake.results} == {"sagabus-handler"}
 
 
-async def test_heartbeats_keep_a_long_task_from_being_delivered_again(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server)
-    runs = 0
-
-    @agent.task("long")
-    async def long(task: Task) -> None:
-        nonlocal runs
-        runs += 1
-        task.progress(0.5, "half")
-        await asyncio.sleep(ACK_WAIT_S * 2.5)
-
-    async with serving(agent):
-        await fake.run("devops", "long")
-        await fake.until_acknowledged()
-    assert runs == 1
-    assert fake.claims == []
-    assert [(p.fraction, p.message) for p in fake.progress] == [(0.5, "half")]
-
-
-async def test_second_delivery_of_a_running_attempt_joins_it(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server, heartbeat_s=60.0)  # silent: the server delivers it again
-    runs = 0
-
-    @agent.task("long")
-    async def long(task: Task) -> None:
-        nonlocal runs
-        runs += 1
-        await asyncio.sleep(ACK_WAIT_S * 2.5)
-
-    async with serving(agent):
-        await fake.run("devops", "long")
-        await fake.until_acknowledged()
-        info = await fake.client.jetstream().consumer_info(wire.STREAM_TASKS, "devops")
-    assert info.delivered is not None
-    assert info.delivered.consumer_seq > 1
-    assert runs == 1
-    assert fake.claims == []
-    assert len(fake.results) == 1
-
-
-async def test_claimed_task_waits_for_the_answer_and_asks_again(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server)
-    ran = asyncio.Event()
-
-    @agent.task("provision")
-    async def provision(task: Task) -> None:
-        ran.set()
-
-    fake.verdict = lambda _: None
-    async with serving(agent):
-        await fake.send(fake.task("devops", "provision", claim=True))
-        await fake.until(lambda: len(fake.claims) >= 2)
-        assert not ran.is_set()
-        fake.verdict = lambda _: ClaimVerdict.RUN
-        await fake.result("provision-1-0")
-        await fake.until_acknowledged()
-    assert len({claim.claim for claim in fake.claims}) == 1
-    assert fake.claims[0].delivery == 1
-
-
-@pytest.mark.parametrize("verdict", [ClaimVerdict.SKIP, ClaimVerdict.HOLD])
-async def test_task_that_may_not_run_is_acknowledged_and_forgotten(
-    server: NatsServer, fake: FakeOrchestrator, verdict: ClaimVerdict
-) -> None:
-    agent = make_agent(server)
-    runs = 0
-
-    @agent.task("provision")
-    async def provision(task: Task) -> None:
-        nonlocal runs
-        runs += 1
-
-    fake.verdict = lambda _: verdict
-    async with serving(agent):
-        await fake.send(fake.task("devops", "provision", resent=True))
-        await fake.until(lambda: fake.claims)
-        await fake.until_acknowledged()
-    assert runs == 0
-    assert fake.results == []
-
-
-async def test_later_is_asked_again_with_the_next_delivery(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server)
-
-    @agent.task("provision")
-    async def provision(task: Task) -> None:
-        return None
-
-    fake.verdict = lambda claim: ClaimVerdict.RUN if claim.delivery > 1 else ClaimVerdict.LATER
-    async with serving(agent):
-        await fake.run("devops", "provision", claim=True)
-    assert [claim.delivery for claim in fake.claims] == [1, 2]
-    assert len({claim.claim for claim in fake.claims}) == 2
-
-
-async def test_cancelled_handler_reports_cancelled_with_its_artifacts(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server)
-    started = asyncio.Event()
-
-    @agent.task("provision")
-    async def provision(task: Task) -> None:
-        task.artifact("half-made")
-        started.set()
-        await asyncio.sleep(60)
-
-    async with serving(agent):
-        task = fake.task("devops", "provision")
-        await fake.send(task)
-        await asyncio.wait_for(started.wait(), 10)
-        await fake.cancel(task, "not wanted")
-        result = await fake.result(task.task)
-        await fake.until_acknowledged()
-    assert result.status is ResultStatus.CANCELLED
-    assert result.artifacts == ["half-made"]
-    assert result.error is not None
-    assert (result.error.type, result.error.message) == ("cancelled", "not wanted")
-
-
-async def test_cancelled_while_it_claims_never_starts(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server)
-
-    @agent.task("provision")
-    async def provision(task: Task) -> None:
-        raise AssertionError
-
-    fake.verdict = lambda _: None
-    async with serving(agent):
-        task = fake.task("devops", "provision", claim=True)
-        await fake.send(task)
-        await fake.until(lambda: fake.claims)
-        await fake.cancel(task)
-        result = await fake.result(task.task)
-    assert result.status is ResultStatus.CANCELLED
-    assert result.started_at is None
-
-
 async def test_timeout_ends_the_handler_and_is_retryable(
     server: NatsServer, fake: FakeOrchestrator
 ) -> None:
@@ -384,91 +184,3 @@ async def test_timeout_ends_the_handler_and_is_retryable(
         result = await fake.run("devops", "slow", timeout_s=0.2)
     assert result.error is not None
     assert (result.error.type, result.error.retryable) == ("timeout", True)
-
-
-async def test_presence_lists_what_runs_and_says_goodbye(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server, concurrency=3)
-    release = asyncio.Event()
-
-    @agent.task("work")
-    async def work(task: Task) -> None:
-        await release.wait()
-
-    async with serving(agent):
-        await fake.send(fake.task("devops", "work"))
-
-        def listed() -> wire.PresenceMessage | None:
-            return next((p for p in fake.presence.get(agent.id, []) if p.running), None)
-
-        presence = await fake.until(listed)
-        release.set()
-        await fake.result("work-1-0")
-    assert (presence.roles, presence.slots, presence.free) == (["devops"], 3, 2)
-    assert [(r.instance, r.task, r.attempt) for r in presence.running] == [("wf-1", "work-1-0", 1)]
-    last = await fake.until(lambda: [p for p in fake.presence[agent.id] if p.leaving])
-    assert last[0].running == []
-
-
-async def test_stopping_lets_running_tasks_end_and_takes_no_more(
-    server: NatsServer, fake: FakeOrchestrator
-) -> None:
-    agent = make_agent(server, drain_s=10.0)
-    started, release = asyncio.Event(), asyncio.Event()
-
-    @agent.task("work")
-    async def work(task: Task) -> str:
-        started.set()
-        await release.wait()
-        return "done"
-
-    async with serving(agent):
-        await fake.send(fake.task("devops", "work"))
-        await asyncio.wait_for(started.wait(), 10)
-        agent.stop()
-
-        async def asks_no_more() -> bool:
-            info = await fake.client.jetstream().consumer_info(wire.STREAM_TASKS, "devops")
-            return not info.num_waiting
-
-        await eventually(asks_no_more)
-        await fake.send(fake.task("devops", "work", task="late-1-0"))
-        release.set()
-    assert (await fake.result("work-1-0")).output == "done"
-    assert await fake.queued() == 1
-
-
-@pytest.mark.parametrize("kind", ["async", "sync"])
-async def test_what_does_not_end_in_time_goes_to_the_next_agent(
-    server: NatsServer, fake: FakeOrchestrator, kind: str
-) -> None:
-    first = make_agent(server, drain_s=0.1)
-    started = threading.Event()
-    release = threading.Event()
-
-    async def work(task: Task) -> None:
-        started.set()
-        await asyncio.sleep(60)
-
-    def work_in_thread(task: Task) -> None:
-        started.set()
-        release.wait(30)
-
-    first.task("work")(work if kind == "async" else work_in_thread)
-    async with serving(first):
-        await fake.send(fake.task("devops", "work"))
-        await asyncio.to_thread(started.wait, 10)
-    assert fake.results == []
-
-    second = make_agent(server)
-
-    @second.task("work")
-    async def again(task: Task) -> str:
-        return "second"
-
-    async with serving(second):
-        result = await fake.result("work-1-0")
-    release.set()
-    assert result.output == "second"
-    assert fake.claims[0].delivery == 2

@@ -1,11 +1,12 @@
 """Migrations: each once, in order, never silently changed, also when two begin at once."""
 
 import asyncio
+import contextlib
 import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -178,24 +179,31 @@ async def test_connections_that_migrate_at_once_apply_each_file_once(
 def test_processes_that_migrate_at_once_apply_each_file_once(
     tmp_path: Path, directory: Path
 ) -> None:
-    with SurrealServer(tmp_path / "server") as server:
+    with SurrealServer(tmp_path / "server") as server, contextlib.ExitStack() as stack:
         options = (server.url, server.user, server.password, str(directory))
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.support.migrate_once", *options],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
+        processes = [stack.enter_context(_migrating(*options)) for _ in range(3)]
         for process in processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-        said = [process.communicate("go\n")[0].split() for process in processes]
-        assert [process.returncode for process in processes] == [0, 0]
-        assert sorted(said[0] + said[1]) == _names(directory)
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        said = [process.communicate()[0].split() for process in processes]
+        assert [process.returncode for process in processes] == [0, 0, 0]
+        assert sorted(name for names in said for name in names) == _names(directory)
+
+
+@contextlib.contextmanager
+def _migrating(*options: str) -> "Iterator[subprocess.Popen[str]]":
+    command = [sys.executable, "-m", "tests.support.migrate_once", *options]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_data_that_the_installation_lacks_is_one_sentence() -> None:

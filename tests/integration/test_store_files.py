@@ -42,7 +42,7 @@ async def test_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path
     url = f"surrealkv://{tmp_path}/db"
     acknowledged: dict[int, int] = {}
     for seed in range(4):
-        count = random.Random(seed).randrange(5, 60)  # noqa: S311
+        count = random.Random(seed).randrange(5, 60)
         with _writer(url) as writer:
             for line in _lines_until_killed(writer, count):
                 epoch, version = map(int, line.split())
@@ -119,9 +119,7 @@ async def _spoiled(tmp_path: Path, *statements: str) -> SurrealStore:
         instance("bad"),
         instance("good"),
         instance("half", status=InstanceStatus.FAILED),
-        attempts=[
-            (name, attempt(status=TaskStatus.RUNNING)) for name in ("bad", "good", "half")
-        ],
+        attempts=[(name, attempt(status=TaskStatus.RUNNING)) for name in ("bad", "good", "half")],
         history=[entry("bad", 1)],
     )
     await store.close()

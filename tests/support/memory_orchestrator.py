@@ -82,6 +82,8 @@ class MemoryOrchestrator:
         #: Raised by every call from now on.
         self.failure: SagabusError | None = None
         self.changed = asyncio.Condition()
+        #: Somebody waits for an end.
+        self.waited_for = asyncio.Event()
 
     def workflows(self) -> Mapping[str, Definition]:
         return self.definitions
@@ -143,6 +145,7 @@ class MemoryOrchestrator:
 
     async def wait(self, instance_id, timeout_s=None) -> InstanceState:
         state = await self.get(instance_id)
+        self.waited_for.set()
         async with asyncio.timeout(timeout_s), self.changed:
             await self.changed.wait_for(lambda: state.row.status.is_terminal)
         return state

@@ -41,6 +41,8 @@ class _Row:
     status: InstanceStatus
     version: int
     created_at: datetime
+    #: Nothing more is awaited.
+    is_ended: bool
     text: str
 
 
@@ -104,7 +106,7 @@ class MemoryStore:
         for instance_id, row in self._instances.items():
             if row.partition != partition:
                 continue
-            if not row.status.is_terminal or tries.get(instance_id):
+            if not row.is_ended or tries.get(instance_id):
                 found.instances.append(load_instance(row.text))
         for instance_id, keys in tries.items():
             texts = self._attempts[instance_id]
@@ -117,10 +119,7 @@ class MemoryStore:
         row = self._instances.get(instance_id)
         if row is None:
             return None
-        state = InstanceState(load_instance(row.text))
-        for attempt in await self.load_attempts(instance_id):
-            state.attempts.setdefault(attempt.task, []).append(attempt)
-        return state
+        return InstanceState.of(load_instance(row.text), await self.load_attempts(instance_id))
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""
@@ -195,6 +194,7 @@ class MemoryStore:
                 each.status,
                 each.version,
                 each.created_at,
+                each.status.is_terminal and each.open_attempts == 0,
                 dump_instance(each),
             )
             for each in batch.instances

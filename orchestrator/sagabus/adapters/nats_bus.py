@@ -154,7 +154,7 @@ class NatsBus:
 
         key = await self._connection.subscribe(subject, deliver)
         with translated(f"subscribe to {subject}"):
-            await self._connection.client.flush(timeout=int(_STORE_S))
+            await self._connection.flush(_STORE_S)
         return _Subscription(self._connection, key)
 
     async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:

@@ -24,6 +24,7 @@ _RECONNECT_S = 0.1
 _PING_S = 5
 #: How long one call of the JetStream API may take.
 _API_S = 3.0
+_FLUSH_S = 2.0
 
 
 @contextmanager
@@ -134,6 +135,15 @@ class NatsConnection:
             with translated("unsubscribe"):
                 await live.unsubscribe()
 
+    async def flush(self, timeout_s: float) -> None:
+        """Wait until the server has processed everything sent so far.
+
+        The driver's own ``flush`` sends its ping ahead of what is still in its buffer. A request
+        to nobody queues up behind that, and the server answers it in order.
+        """
+        with suppress(nats_errors.NoRespondersError):
+            await self.client.request(self.client.new_inbox(), timeout=timeout_s)
+
     async def close(self) -> None:
         """Flush and disconnect."""
         self._is_closing = True
@@ -143,7 +153,7 @@ class NatsConnection:
         if self._client is not None:
             if self._client.is_connected:
                 with suppress(nats_errors.Error, OSError):
-                    await self._client.flush(timeout=2)
+                    await self.flush(_FLUSH_S)
             # What is still to be sent cannot be, when the server is away.
             with suppress(OSError):
                 await self._client.close()

@@ -102,7 +102,7 @@ def load_document(text: str) -> dict[str, Any]:
 
 def _dump(adapter: TypeAdapter[_T], value: _T, instance_id: str) -> str:
     try:
-        return adapter.dump_json(value, warnings="none").decode()
+        return adapter.dump_json(value, warnings="none", exclude_defaults=True).decode()
     except PydanticSerializationError as error:
         raise InvariantError(
             f"instance {instance_id} holds a value that cannot be stored: {error}",

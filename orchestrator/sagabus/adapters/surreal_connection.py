@@ -6,6 +6,7 @@ the next call. A call that was under way when it broke is never repeated: its ou
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,7 @@ class SurrealConnection:
         self._timeout_s = timeout_s
         self._driver: _Driver | None = None
         self._dialing = asyncio.Lock()
+        self._was_open = False
         self._is_closed = False
 
     @classmethod
@@ -118,14 +120,7 @@ class SurrealConnection:
             StatementError: the database refused; nothing of the transaction is stored.
             StoreUnavailableError: no connection, or it broke: the outcome is unknown.
         """
-        for attempt in range(_CONFLICT_ATTEMPTS):
-            try:
-                return await self._run_once(sql, parameters)
-            except StatementError as error:
-                if error.detail != "TransactionConflict":
-                    raise
-            await asyncio.sleep(_CONFLICT_DELAY_S * 2**attempt)
-        raise StoreUnavailableError(f"SurrealDB at {self.url} is busy: every attempt conflicted")
+        return await self._retried(lambda: self._run_once(sql, parameters))
 
     async def close(self) -> None:
         """Release the database; later calls raise ``StoreUnavailableError``."""
@@ -161,6 +156,11 @@ class SurrealConnection:
                     return await self._dial()
         except (SurrealError, OSError, TimeoutError) as error:
             raise StoreUnavailableError(self._lost(error)) from error
+        except StoreError as error:
+            if not self._was_open:
+                raise
+            # It was right once: whoever serves must outlive a server that comes back half ready.
+            raise StoreUnavailableError(str(error)) from error
 
     async def _dial(self) -> _Driver:
         if self._driver is not None:
@@ -182,6 +182,7 @@ class SurrealConnection:
                     " this one another directory"
                 ) from error
             raise
+        self._was_open = True
         return self._driver
 
     async def _new_driver(self) -> _Driver:
@@ -205,14 +206,26 @@ class SurrealConnection:
         await driver.connect()
         if not self._is_embedded and self._user is not None:
             await driver.signin({"username": self._user, "password": self._password or ""})
-        read_results(
-            await driver.query_raw(
-                f"DEFINE NAMESPACE IF NOT EXISTS `{self._namespace}`;"
-                f"USE NS `{self._namespace}`;"
-                f"DEFINE DATABASE IF NOT EXISTS `{self._database}`;"
-            )
-        )
+        await self._retried(lambda: self._create_database(driver))
         await driver.use(self._namespace, self._database)
+
+    async def _create_database(self, driver: _Driver) -> list[Any]:
+        response = await driver.query_raw(
+            f"DEFINE NAMESPACE IF NOT EXISTS `{self._namespace}`;"
+            f"USE NS `{self._namespace}`;"
+            f"DEFINE DATABASE IF NOT EXISTS `{self._database}`;"
+        )
+        return read_results(response)
+
+    async def _retried(self, call: Callable[[], Awaitable[list[Any]]]) -> list[Any]:
+        for attempt in range(_CONFLICT_ATTEMPTS):
+            try:
+                return await call()
+            except StatementError as error:
+                if error.detail != "TransactionConflict":
+                    raise
+            await asyncio.sleep(_CONFLICT_DELAY_S * 2**attempt)
+        raise StoreUnavailableError(f"SurrealDB at {self.url} is busy: every attempt conflicted")
 
     @property
     def _is_embedded(self) -> bool:

@@ -33,7 +33,8 @@ FOR $d IN $b.changed {
   IF (UPDATE type::record('workflow_instances', $d.id) CONTENT $d.row
       WHERE version = $d.version RETURN VALUE version) = [] { THROW 'sagabus:conflict:' + $d.id } };
 """
-# Of what is sent most is new, of the rest nearly all is there: each takes its shorter way.
+# What is sent, or stood in its instance's row so far, is new; the rest is there already: each takes
+# its shorter way.
 _SENT: Final = """
 INSERT INTO task_execution $b.sent ON DUPLICATE KEY UPDATE
   status = $input.status, open_slot = $input.open_slot, state = $input.state RETURN NONE;
@@ -115,7 +116,7 @@ def _instance_row(partition: int, instance: Instance) -> dict[str, Any]:
     # Absent, not null: the columns are options.
     if instance.wake_at is not None:
         row["wake_at"] = instance.wake_at
-    if not instance.status.is_terminal:
+    if not instance.status.is_terminal or instance.open_attempts:
         row["open_slot"] = slot(partition, instance.id)
     return row
 
@@ -131,7 +132,7 @@ def _attempt_rows(batch: Batch) -> tuple[list[dict[str, Any]], list[dict[str, An
         row: dict[str, Any] = {"status": attempt.status, "state": dump_attempt(attempt, key[0])}
         if attempt.is_open:
             row["open_slot"] = slot(batch.partition, key[0])
-        if attempt.status is TaskStatus.DISPATCHED:
+        if attempt.status is TaskStatus.DISPATCHED or attempt.is_inline:
             sent.append({"id": key, **row})
         else:
             answered.append({"id": key, "row": row})

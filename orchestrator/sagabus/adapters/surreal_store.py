@@ -127,13 +127,9 @@ class SurrealStore:
         if not rows:
             return None
         try:
-            state = InstanceState(load_instance(rows[0]))
-            for text in attempts:
-                attempt = load_attempt(text)
-                state.attempts.setdefault(attempt.task, []).append(attempt)
+            return InstanceState.of(load_instance(rows[0]), map(load_attempt, attempts))
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
-        return state
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
 from sagabus.api import executions, failures, service, workflows
+from sagabus.api.closing import Closing
 from sagabus.api.docs_page import render
 from sagabus.api.guard import Guard
 from sagabus.app import VERSION, Orchestrator
@@ -20,6 +21,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
         redoc_url=None,
     )
     app.state.orchestrator = orchestrator
+    app.state.closing = Closing()
     for router in (workflows.router, executions.router, service.router):
         app.include_router(router)
     failures.install(app)

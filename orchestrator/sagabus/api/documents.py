@@ -6,7 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagabus.core.definition import Definition, Stage
-from sagabus.views import EventView, InstanceSummary, TaskView, View
+from sagabus.views.instances import EventView, InstanceSummary
+from sagabus.views.shared import View
+from sagabus.views.tasks import TaskView
 from sagabus_agents.wire import Id, PresenceMessage
 
 

@@ -8,6 +8,7 @@ from starlette.responses import StreamingResponse
 
 from sagabus.api import stream
 from sagabus.api.body import StrictJsonRoute
+from sagabus.api.closing import Waits
 from sagabus.api.documents import (
     CancelRequest,
     CommandView,
@@ -19,7 +20,8 @@ from sagabus.api.documents import (
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
-from sagabus.views import InstanceView, events_of, instance_of, summary_of, tasks_of
+from sagabus.views.instances import InstanceView, events_of, instance_of, summary_of
+from sagabus.views.tasks import tasks_of
 
 router = APIRouter(
     prefix="/api/v1/workflow-executions", tags=["executions"], route_class=StrictJsonRoute
@@ -44,6 +46,7 @@ async def list_instances(
 @router.get("/{id}", responses=documented(404))
 async def get_instance(
     orchestrator: Behind,
+    waits: Waits,
     id: str,
     wait: Annotated[float | None, Query(ge=0, le=60)] = None,
 ) -> InstanceView:
@@ -51,7 +54,8 @@ async def get_instance(
     if wait is None:
         return instance_of(await orchestrator.get(id))
     try:
-        return instance_of(await orchestrator.wait(id, wait))
+        async with waits.limit(wait):
+            return instance_of(await orchestrator.wait(id))
     except TimeoutError:
         return instance_of(await orchestrator.get(id))
 
@@ -92,6 +96,7 @@ async def list_history(
 )
 async def watch(
     orchestrator: Behind,
+    waits: Waits,
     id: str,
     last_event_id: Annotated[int, Header(alias="Last-Event-ID", ge=0)] = 0,
 ) -> Response:
@@ -104,7 +109,7 @@ async def watch(
     if row.status.is_terminal and last_event_id >= row.seq:
         return Response(status_code=204)
     return StreamingResponse(
-        stream.events(orchestrator, id, last_event_id),
+        stream.events(orchestrator, waits, id, last_event_id),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

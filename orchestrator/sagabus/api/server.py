@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from sagabus.errors import SettingsError
 
-#: Open streams and long polls are cut off this long after the server was told to stop.
+#: Whatever is still open is cut off this long after the server was told to stop.
 _GRACE_S: Final = 1
 
 
@@ -35,7 +35,9 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[str]:
-    """Serve for the time of the context; gives the URL. Port 0 takes a free one.
+    """Serve what ``create_app`` made for the time of the context; gives the URL.
+
+    Port 0 takes a free one.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -59,6 +61,7 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[str]:
         try:
             yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
         finally:
+            app.state.closing.close()
             server.should_exit = True
 
 

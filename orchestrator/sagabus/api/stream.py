@@ -5,18 +5,26 @@ from collections.abc import AsyncIterator
 
 import orjson
 
+from sagabus.api.closing import Closing
 from sagabus.app import Orchestrator
 from sagabus.errors import BusUnavailableError, StoreUnavailableError
-from sagabus.views import event_of
+from sagabus.views.instances import event_of
 
 
-async def events(orchestrator: Orchestrator, instance_id: str, after: int) -> AsyncIterator[bytes]:
+async def events(
+    orchestrator: Orchestrator, closing: Closing, instance_id: str, after: int
+) -> AsyncIterator[bytes]:
     """Frames of the history after entry ``after``, to the end of the instance."""
-    # The answer has begun, so a failure can only end it: the client comes back with the number of
-    # the last entry it has.
-    with contextlib.suppress(StoreUnavailableError, BusUnavailableError):
-        async for entry in orchestrator.watch(instance_id):
-            event = event_of(entry)
+    entries = aiter(orchestrator.watch(instance_id))
+    # The answer has begun, so a failure or the server's end can only end it: the client comes back
+    # with the number of the last entry it has.
+    with contextlib.suppress(StoreUnavailableError, BusUnavailableError, TimeoutError):
+        while True:
+            try:
+                async with closing.limit():
+                    event = event_of(await anext(entries))
+            except StopAsyncIteration:
+                break
             if event.seq > after:
                 yield f"id: {event.seq}\ndata: {event.model_dump_json()}\n\n".encode()
         row = (await orchestrator.get(instance_id)).row

@@ -17,7 +17,7 @@ from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
 from sagabus.errors import WorkflowNotFoundError
-from sagabus.views import InstanceView, instance_of, summary_of
+from sagabus.views.instances import InstanceView, instance_of, summary_of
 
 router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"], route_class=StrictJsonRoute)
 

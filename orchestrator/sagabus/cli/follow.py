@@ -86,10 +86,11 @@ def exit_code(instance: dict[str, Any]) -> int:
 
 
 def say_end(instance: dict[str, Any]) -> None:
-    """One line: how it ended."""
+    """One line: how it ended, or how it stands."""
     line = Text(f"{instance['workflow']} {instance['id']} ")
     line.append_text(status(instance["status"], instance["summary"]))
-    line.append(f" in {duration(instance['duration_s'])}")
+    if instance["duration_s"] is not None:
+        line.append(f" in {duration(instance['duration_s'])}")
     if instance["error_message"]:
         line.append(clean(f": {instance['error_message']}"))
     say(line)

@@ -63,4 +63,4 @@ async def _run(settings: Settings, *, is_status: bool, is_json: bool) -> None:
         ),
     )
     if not is_status:
-        say(f"{len(new)} applied, {settings.store_address} is up to date")
+        say(f"{len(new)} applied, {settings.store_url} is up to date")

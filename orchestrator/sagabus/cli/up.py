@@ -16,7 +16,7 @@ from sagabus.app import VERSION, Orchestrator
 from sagabus.cli.data_dir import Endpoints, announced, locked
 from sagabus.cli.demo_agents import demo_agents
 from sagabus.cli.output import say, say_json
-from sagabus.errors import SagabusError
+from sagabus.errors import BusUnavailableError, SagabusError, StoreUnavailableError
 from sagabus.observe.logging import configure
 from sagabus.settings import Settings
 
@@ -84,7 +84,7 @@ class _Process:
         settings = self._settings
         async with AsyncExitStack() as stack:
             stack.enter_context(locked(settings.data_dir))
-            orchestrator = await stack.enter_async_context(Orchestrator.open(settings))
+            orchestrator = await self._open(stack)
             http = await stack.enter_async_context(
                 serve(create_app(orchestrator), settings.http_host, settings.http_port)
             )
@@ -95,6 +95,18 @@ class _Process:
             ready.set()
             self._say(endpoints, len(orchestrator.workflows()))
             await end.wait()
+
+    async def _open(self, stack: AsyncExitStack) -> Orchestrator:
+        try:
+            return await stack.enter_async_context(Orchestrator.open(self._settings))
+        except StoreUnavailableError as error:
+            raise StoreUnavailableError(
+                f"{error}; start SurrealDB there, or correct --surreal-url"
+            ) from error
+        except BusUnavailableError as error:
+            raise BusUnavailableError(
+                f"{error}; start NATS there, or correct --nats-url"
+            ) from error
 
     def _say(self, endpoints: Endpoints, workflows: int) -> None:
         if self._is_json:
@@ -107,7 +119,7 @@ class _Process:
         say(f"sagabus {endpoints.version} is up; Ctrl-C ends it")
         say(f"  api        {endpoints.http}  (/docs, /health, /metrics)")
         say(f"  nats       {nats}")
-        say(f"  database   {settings.store_address}")
+        say(f"  database   {settings.store_url}")
         say(f"  workflows  {settings.config}  ({workflows} loaded)")
 
 

@@ -14,6 +14,10 @@ from sagabus.errors import InvariantError
 #: The agent enforces a time limit; the orchestrator believes it has failed to after this much more.
 GRACE = timedelta(seconds=15)
 
+#: Open attempts of stages with no more tasks than this stand in the instance's row; beyond it,
+#: rewriting them with every transition would cost more than rows of their own.
+INLINE_TASKS = 16
+
 
 def plan_of(definition: Definition, attempt: Attempt) -> Stage | Compensation:
     """What says how an attempt is retried and limited."""
@@ -50,6 +54,7 @@ def open_task(t: Transition, run: StageRun, stage: Stage, index: int, input_: An
             created_at=t.at,
             input=input_,
             claim=stage.is_claimed,
+            is_inline=run.total <= INLINE_TASKS,
         ),
     )
 
@@ -76,6 +81,7 @@ def open_undo(
             created_at=t.at,
             input=input_,
             claim=True,
+            is_inline=run.total * len(plan.roles) <= INLINE_TASKS,
         ),
     )
 

@@ -59,8 +59,8 @@ class Transition:
         self.decision.commands.append(command)
 
     def change(self, attempt: Attempt) -> None:
-        """Mark an attempt's row as changed, and wake up when it is due."""
-        self.decision.attempts[(attempt.task, attempt.attempt)] = attempt
+        """Mark an attempt as changed, and wake up when it is due."""
+        self._note(attempt)
         if attempt.due_at is not None:
             self.do(SetTimer(attempt.due_at, "attempt", attempt.task, attempt.attempt))
 
@@ -74,7 +74,14 @@ class Transition:
             )
         tries.append(attempt)
         self.row.open_attempts += 1
+        self._note(attempt)
+
+    def _note(self, attempt: Attempt) -> None:
         self.decision.attempts[(attempt.task, attempt.attempt)] = attempt
+        if attempt.has_row:
+            self.row.open.pop(f"{attempt.task}/{attempt.attempt}", None)
+        else:
+            self.row.open[f"{attempt.task}/{attempt.attempt}"] = attempt
 
     def answer(self, command: str, answer: Answer) -> None:
         """Answer a command; kept, so that a repeat gets the same."""

@@ -98,7 +98,7 @@ class Intake:
         try:
             arguments = read_arguments(message)
             if state is not None:
-                turn.refusals.append((item, existing_answer(state, arguments)))
+                turn.refusals.append((item, existing_answer(state, message, arguments)))
                 return None
             return await self._patiently(
                 lambda: new_instance(instance, message, arguments, self._engine.snapshots, turn.at)

@@ -33,7 +33,7 @@ async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], N
         if isinstance(command, SetTimer):
             set_timer(instance, command)
         else:
-            await _tell(bus, instance, command)
+            await tell(bus, instance, command)
     events = event_messages(turn.changes.history)
     if events or turn.changes.tasks or turn.resends:
         await bus.publish(events, [*turn.changes.tasks, *turn.resends])
@@ -54,7 +54,8 @@ def event_messages(history: Sequence[HistoryEntry]) -> list[OutgoingEvent]:
     ]
 
 
-async def _tell(bus: Bus, instance: str, command: Command) -> None:
+async def tell(bus: Bus, instance: str, command: Command) -> None:
+    """Carry out a command that is for agents; any other is carried out elsewhere."""
     match command:
         case AnswerClaim():
             answer = ClaimAnswer(claim=command.claim, answer=ClaimVerdict(command.answer))

@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 
 from sagabus.core.commands import SetTimer
+from sagabus.core.instance import Attempt
 from sagabus.core.timers import timers_of
 from sagabus.errors import (
     BusUnavailableError,
@@ -22,10 +23,11 @@ from sagabus.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from sagabus.ports import Batch, Delivery, Inbox, PartitionClaim
+from sagabus.ports import Batch, Delivery, Inbox
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
-from sagabus.runtime.outward import carry_out, event_messages
+from sagabus.runtime.outward import carry_out
+from sagabus.runtime.retelling import tell_again
 from sagabus.runtime.roster import Key, Roster
 from sagabus.runtime.timer_queue import TimerQueue
 from sagabus.runtime.turn import Turn
@@ -146,7 +148,8 @@ class PartitionLoop:
         for state in self._roster.states():
             for timer in timers_of(state):
                 self._timers.add(state.row.id, timer)
-        await self._publish_again(claim)
+        await tell_again(engine.bus, claim, self._roster.states(), self._load_attempts)
+        self._published = claim.batch
         self.status = "serving"
         log.info(
             "partition_taken",
@@ -155,12 +158,8 @@ class PartitionLoop:
             instances=len(self._roster),
         )
 
-    async def _publish_again(self, claim: PartitionClaim) -> None:
-        """History of the last batch, where its publication is not known to be complete."""
-        if claim.published < claim.batch and claim.last_history:
-            events = event_messages(claim.last_history)
-            await self._engine.bus.publish(events, [])
-        self._published = claim.batch
+    async def _load_attempts(self, instance: str) -> list[Attempt]:
+        return await self._patiently(lambda: self._engine.store.load_attempts(instance))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call the store again and again while it is away."""
@@ -276,7 +275,7 @@ class PartitionLoop:
             number=self._batch + 1,
             published=self._published,
             instances=changes.instances,
-            attempts=changes.attempts,
+            attempts=[each for each in changes.attempts if each[1].has_row],
             history=changes.history,
         )
         began = perf_counter()

@@ -37,17 +37,18 @@ class Roster:
 
     def load(self, found: ActiveInstances) -> None:
         """Take over what the store holds."""
+        rows: dict[str, list[Attempt]] = {}
+        for instance, attempt in found.open_attempts:
+            rows.setdefault(instance, []).append(attempt)
         for row in found.instances:
-            self._states[row.id] = InstanceState(row)
+            state = InstanceState.of(row, rows.get(row.id, ()))
+            self._states[row.id] = state
             self._partial.add(row.id)
             self._count(row)
-        for instance, attempt in found.open_attempts:
-            state = self._states.get(instance)
-            if state is None:
-                continue
-            state.attempts.setdefault(attempt.task, []).append(attempt)
-            if attempt.is_unanswered:
-                self._unanswered[(instance, attempt.task, attempt.attempt)] = 0.0
+            for tries in state.attempts.values():
+                for attempt in tries:
+                    if attempt.is_unanswered:
+                        self._unanswered[(row.id, attempt.task, attempt.attempt)] = 0.0
 
     def states(self) -> Iterator[InstanceState]:
         """Every state, complete or not."""
@@ -70,10 +71,8 @@ class Roster:
             self._states[instance] = state
 
     async def _complete(self, instance: str) -> None:
-        attempts: dict[str, list[Attempt]] = {}
-        for attempt in await self._store.load_attempts(instance):
-            attempts.setdefault(attempt.task, []).append(attempt)
-        self._states[instance].attempts = attempts
+        row = self._states[instance].row
+        self._states[instance] = InstanceState.of(row, await self._store.load_attempts(instance))
         self._partial.discard(instance)
 
     def add(self, state: InstanceState) -> None:

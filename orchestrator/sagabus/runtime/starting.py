@@ -75,11 +75,15 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def existing_answer(state: InstanceState, arguments: StartArguments) -> Answer:
+def existing_answer(
+    state: InstanceState, command: CommandMessage, arguments: StartArguments
+) -> Answer:
     """The answer to a start whose id is taken: the same start again, or a conflict."""
     row = state.row
     if row.workflow == arguments.workflow and row.parameters == arguments.parameters:
-        return Answer(ok=True, result={"id": row.id, "created": False})
+        # The trace is the command that made it: a repeat of that one gets its first answer.
+        is_made_by_it = row.trace == command.command
+        return Answer(ok=True, result={"id": row.id, "created": is_made_by_it})
     what = (
         f"of workflow {row.workflow!r}"
         if row.workflow != arguments.workflow

@@ -48,17 +48,19 @@ async def test_watching_sees_each_entry_when_it_is_stored():
         assert [line async for line in lines][-3] == "event: end"
 
 
-async def test_open_stream_does_not_hold_up_the_end():
+async def test_open_streams_and_waits_end_with_the_server(caplog):
     orchestrator = MemoryOrchestrator()
     await orchestrator.start("release", id="run-1")
-    began = asyncio.get_running_loop().time()
-    async with httpx.AsyncClient() as client:
+    path = "/api/v1/workflow-executions/run-1"
+    async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
         async with serve(create_app(orchestrator), "127.0.0.1", 0) as url:
-            request = client.build_request("GET", f"{url}/api/v1/workflow-executions/run-1/events")
-            reply = await client.send(request, stream=True)
-            lines = reply.aiter_lines()
+            request = client.build_request("GET", f"{url}{path}/events")
+            stream = await client.send(request, stream=True)
+            lines = stream.aiter_lines()
             assert await anext(lines) == "id: 1"
-        with pytest.raises(httpx.RemoteProtocolError):
-            async for _ in lines:
-                pass
-    assert asyncio.get_running_loop().time() - began < 5
+            wait = group.create_task(client.get(f"{url}{path}", params={"wait": 60}))
+            async with asyncio.timeout(5):
+                await orchestrator.waited_for.wait()
+        assert (await wait).json()["status"] == "waiting"
+        assert "event: end" not in [line async for line in lines]
+    assert not caplog.records

@@ -1,46 +1,21 @@
-"""Instances as JSON documents: what the API answers and the command line prints.
-
-Beside our own words they carry the columns that workflow engines before us used:
-``current_tasks``, ``completed_tasks``, ``failed_tasks`` (names of stages), ``variables``,
-``error_message``, per task ``task_index``, ``retry_count``, ``max_retries``, and for a failed saga
-``error.reason`` and ``error.compensate_from_idx``.
-"""
+"""Instances, their stages and their history as documents."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from sagabus.core.definition import Definition
 from sagabus.core.instance import (
-    Attempt,
-    Failure,
     Instance,
     InstanceState,
     InstanceStatus,
     Rollback,
     StageRun,
     StageStatus,
-    TaskStatus,
 )
 from sagabus.ports import HistoryEntry
-
-
-class View(BaseModel):
-    """A document; fields are only ever added."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class ErrorView(View):
-    """Why something failed."""
-
-    type: str
-    message: str
-    stage: str | None = None
-    task: str | None = None
-    policies: list[str] = Field(default_factory=list)
+from sagabus.views.shared import ErrorView, View, error_of, seconds
 
 
 class SagaErrorView(ErrorView):
@@ -121,45 +96,6 @@ class InstanceView(InstanceSummary):
     failed_compensations: list[dict[str, Any]]
 
 
-class AttemptView(View):
-    """One try of a task."""
-
-    attempt: int
-    status: TaskStatus
-    agent: str | None
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    duration_s: float | None
-    due_at: datetime | None
-    policies: list[str] | None
-    error: ErrorView | None
-
-
-class TaskView(View):
-    """One task with all its attempts; status, result and error are those of the newest."""
-
-    task: str
-    task_name: str
-    pass_: int = Field(serialization_alias="pass")
-    task_index: int
-    kind: Literal["task", "compensation"]
-    role: str
-    action: str
-    status: TaskStatus
-    #: Attempts beyond the first.
-    retry_count: int
-    #: None: the instance's own definition is no longer loaded.
-    max_retries: int | None
-    started_at: datetime | None
-    completed_at: datetime | None
-    input: Any
-    result: Any
-    artifacts: list[str]
-    error: ErrorView | None
-    attempts: list[AttemptView]
-
-
 class EventView(View):
     """One entry of an instance's history."""
 
@@ -188,15 +124,6 @@ def instance_of(state: InstanceState) -> InstanceView:
         stages=[_stage_of(run) for run in row.runs.values()],
         failed_compensations=row.failed_compensations,
     )
-
-
-def tasks_of(state: InstanceState, definition: Definition | None) -> list[TaskView]:
-    """Every task and compensation, in the order in which they were first sent.
-
-    ``definition`` is the one the instance runs on; without it ``max_retries`` is not known.
-    """
-    tries = sorted(state.attempts.values(), key=lambda attempts: attempts[0].created_at)
-    return [_task_of(attempts, definition) for attempts in tries]
 
 
 def events_of(history: Iterable[HistoryEntry]) -> list[EventView]:
@@ -232,7 +159,7 @@ def _summary_fields(row: Instance) -> dict[str, Any]:
         "updated_at": row.updated_at,
         "started_at": row.started_at,
         "ended_at": row.ended_at,
-        "duration_s": _seconds(row.started_at or row.created_at, row.ended_at),
+        "duration_s": seconds(row.started_at or row.created_at, row.ended_at),
         "started_by": row.started_by,
         "rollback": row.rollback,
         "handled_failures": row.handled_failures,
@@ -268,7 +195,13 @@ def _saga_error(row: Instance) -> SagaErrorView | None:
         reason = failure.type
     succeeded = sum(_has_succeeded(run) for run in row.runs.values())
     return SagaErrorView(
-        **_failure_fields(failure), reason=reason, compensate_from_idx=succeeded - 1
+        type=failure.type,
+        message=failure.message,
+        stage=failure.stage,
+        task=failure.task,
+        policies=failure.policies,
+        reason=reason,
+        compensate_from_idx=succeeded - 1,
     )
 
 
@@ -288,7 +221,7 @@ def _stage_of(run: StageRun) -> StageView:
         status=run.status,
         started_at=run.started_at,
         ended_at=run.ended_at,
-        duration_s=_seconds(run.started_at, run.ended_at),
+        duration_s=seconds(run.started_at, run.ended_at),
         tasks=run.total,
         succeeded=run.succeeded,
         failed=run.failed,
@@ -296,70 +229,5 @@ def _stage_of(run: StageRun) -> StageView:
         compensations=run.undo_sent,
         compensations_failed=run.undo_failed,
         approval=approval,
-        error=_error_of(run.error),
+        error=error_of(run.error),
     )
-
-
-def _task_of(attempts: list[Attempt], definition: Definition | None) -> TaskView:
-    newest = attempts[-1]
-    return TaskView(
-        task=newest.task,
-        task_name=newest.stage,
-        pass_=newest.pass_,
-        task_index=newest.index,
-        kind=newest.kind,
-        role=newest.role,
-        action=newest.action,
-        status=newest.status,
-        retry_count=len(attempts) - 1,
-        max_retries=_max_retries(newest, definition),
-        started_at=attempts[0].started_at,
-        completed_at=newest.ended_at,
-        input=newest.input,
-        result=newest.output,
-        artifacts=newest.artifacts,
-        error=_error_of(newest.error),
-        attempts=[_attempt_of(attempt) for attempt in attempts],
-    )
-
-
-def _attempt_of(attempt: Attempt) -> AttemptView:
-    return AttemptView(
-        attempt=attempt.attempt,
-        status=attempt.status,
-        agent=attempt.agent,
-        created_at=attempt.created_at,
-        started_at=attempt.started_at,
-        ended_at=attempt.ended_at,
-        duration_s=_seconds(attempt.started_at or attempt.created_at, attempt.ended_at),
-        due_at=attempt.due_at,
-        policies=attempt.policies,
-        error=_error_of(attempt.error),
-    )
-
-
-def _max_retries(attempt: Attempt, definition: Definition | None) -> int | None:
-    stage = definition.stages.get(attempt.stage) if definition else None
-    if stage is None:
-        return None
-    if attempt.kind == "task":
-        return stage.retry.count
-    return stage.compensation.retry.count if stage.compensation else None
-
-
-def _error_of(failure: Failure | None) -> ErrorView | None:
-    return ErrorView(**_failure_fields(failure)) if failure else None
-
-
-def _failure_fields(failure: Failure) -> dict[str, Any]:
-    return {
-        "type": failure.type,
-        "message": failure.message,
-        "stage": failure.stage,
-        "task": failure.task,
-        "policies": failure.policies,
-    }
-
-
-def _seconds(start: datetime, end: datetime | None) -> float | None:
-    return None if end is None else (end - start).total_seconds()

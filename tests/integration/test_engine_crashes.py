@@ -1,0 +1,389 @@
+"""The owner dies between any two steps of the loop, and nobody could tell from what came of it.
+
+Every step of every batch, one after another, over the memory adapters; several deaths in one run
+by seeded chance; a seeded part of both over a real server and a real database.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from sagabus.core.instance import InstanceState
+from tests.support.engine import (
+    Crew,
+    Dynasty,
+    Fail,
+    Hang,
+    Link,
+    MemoryWorld,
+    Outcome,
+    World,
+    command,
+    ended,
+    real_world,
+    running,
+    shorten_grace,
+    until,
+)
+
+CONFIG = """
+[engine.defaults]
+retry = {count = 0, delay = 0.01}
+compensation = {retry = {count = 2, delay = 0.01}}
+
+[[workflows]]
+name = "pipeline"
+[[workflows.stages]]
+name = "provision"
+agents = ["devops"]
+compensation_agents = ["devops"]
+[[workflows.stages]]
+name = "migrate"
+agents = ["backend", "backend"]
+parallel = true
+compensation_agents = ["backend"]
+[[workflows.stages]]
+name = "smoke"
+agents = ["tester"]
+
+[[workflows]]
+name = "gated"
+[[workflows.stages]]
+name = "build"
+agents = ["backend"]
+classification = "read_only"
+[[workflows.stages]]
+name = "deploy"
+agents = ["devops"]
+compensation_agents = ["devops"]
+approval_required = true
+
+[[workflows]]
+name = "stubborn"
+[[workflows.stages]]
+name = "migrate"
+agents = ["backend"]
+retry = {count = 2, delay = 0.01}
+compensation_agents = ["backend"]
+[[workflows.stages]]
+name = "smoke"
+agents = ["tester"]
+retry = {count = 1, delay = 0.01}
+
+[[workflows]]
+name = "slow"
+[[workflows.stages]]
+name = "migrate"
+agents = ["backend"]
+timeout = 0.05
+retry = {count = 1, delay = 0.01}
+compensation_agents = ["devops"]
+"""
+ROLES = ("devops", "backend", "tester")
+Play = Callable[["Stage"], Awaitable[None]]
+
+
+@dataclass
+class Stage:
+    """What a scenario plays on."""
+
+    instance: str
+    world: World
+    dynasty: Dynasty
+    link: Link
+    script: dict[str, Outcome]
+    crews: list[Crew] = field(default_factory=list)
+
+    async def start(self, workflow: str) -> None:
+        started = await self.dynasty.ask(
+            lambda o: o.start(workflow, {"n": 1}, id=self.instance, by="ann", command="start")
+        )
+        # The first answer died with its owner: a repeat gets the same.
+        assert (started.id, started.is_new) == (self.instance, True)
+
+    async def crew(self, jobs: AsyncExitStack, *roles: str) -> None:
+        crew = Crew(await self.world.link(), roles or ROLES, self.script)
+        self.crews.append(crew)
+        await jobs.enter_async_context(running(crew.work))
+
+    async def until_started(self, effect: str) -> None:
+        async def is_started() -> bool:
+            return any(f"{self.instance} {effect}" in crew.effects for crew in self.crews)
+
+        await until(is_started)
+
+    async def until_stored(self, is_so: Callable[[InstanceState], bool]) -> None:
+        async def look() -> bool:
+            state = await self.world.store.load_instance(self.instance)
+            return state is not None and is_so(state)
+
+        await until(look)
+
+
+async def success(stage: Stage, jobs: AsyncExitStack) -> None:
+    await stage.crew(jobs)
+    await stage.start("pipeline")
+
+
+async def failure(stage: Stage, jobs: AsyncExitStack) -> None:
+    stage.script["smoke-1-0#1"] = Fail()
+    stage.script["migrate-1-0-undo-0#1"] = Fail()
+    await stage.crew(jobs)
+    await stage.start("pipeline")
+
+
+async def failed_undo(stage: Stage, jobs: AsyncExitStack) -> None:
+    stage.script["smoke-1-0#1"] = Fail()
+    stage.script["migrate-1-1-undo-0#1"] = Fail(is_retryable=False)
+    await stage.crew(jobs)
+    await stage.start("pipeline")
+
+
+async def approval(stage: Stage, jobs: AsyncExitStack) -> None:
+    await stage.crew(jobs)
+    await stage.start("gated")
+    await stage.until_stored(lambda state: state.row.status == "waiting")
+    answer = await command(stage.link, stage.instance, "approve-1", "approve", stage="deploy")
+    assert (answer.ok, answer.result["decision"]) == (True, "approved")
+
+
+async def rejection(stage: Stage, jobs: AsyncExitStack) -> None:
+    await stage.crew(jobs)
+    await stage.start("gated")
+    await stage.until_stored(lambda state: state.row.status == "waiting")
+    answer = await command(stage.link, stage.instance, "reject-1", "reject", stage="deploy")
+    assert (answer.ok, answer.result["decision"]) == (True, "rejected")
+
+
+async def retry(stage: Stage, jobs: AsyncExitStack) -> None:
+    stage.script["migrate-1-0#1"] = Fail()
+    stage.script["migrate-1-0#2"] = Fail()
+    stage.script["smoke-1-0#1"] = Fail()
+    await stage.crew(jobs)
+    await stage.start("stubborn")
+
+
+async def timeout(stage: Stage, jobs: AsyncExitStack) -> None:
+    stage.script["migrate-1-0#1"] = Hang(is_deaf=True)
+    await stage.crew(jobs)
+    await stage.start("slow")
+
+
+async def cancelled_while_queued(stage: Stage, jobs: AsyncExitStack) -> None:
+    await stage.crew(jobs, "devops", "backend")
+    await stage.start("pipeline")
+    await stage.until_stored(lambda state: "smoke-1-0" in state.attempts)
+    answer = await command(stage.link, stage.instance, "cancel-1", "cancel")
+    assert answer.ok
+    await stage.until_stored(lambda state: state.row.status == "cancelled")
+    await stage.crew(jobs, "tester")
+
+
+async def cancelled_while_running(stage: Stage, jobs: AsyncExitStack) -> None:
+    stage.script["migrate-1-1#1"] = Hang()
+    await stage.crew(jobs)
+    await stage.start("pipeline")
+    await stage.until_started("migrate-1-1#1")
+    answer = await command(stage.link, stage.instance, "cancel-1", "cancel")
+    assert answer.ok
+
+
+SCENARIOS = (
+    success,
+    failure,
+    failed_undo,
+    approval,
+    rejection,
+    retry,
+    timeout,
+    cancelled_while_queued,
+    cancelled_while_running,
+)
+#: Named after the calls of store, bus and inbox.
+POINTS = (
+    "commit.before",
+    "commit.after",
+    "purge_task.before",
+    "notify.before",
+    "notify.after",
+    "publish.before",
+    "publish.middle",
+    "publish.after",
+    "ack.before",
+    "ack.middle",
+    "ack.after",
+)
+
+
+class Fate:
+    """Decides at which steps owners die; counts the steps over all of them."""
+
+    def __init__(self, dies: Callable[[str, int], bool] = lambda *_: False) -> None:
+        self._dies = dies
+        self.steps: Counter[str] = Counter()
+
+    def __call__(self, step: str) -> bool:
+        self.steps[step] += 1
+        return self._dies(step, self.steps[step])
+
+
+@dataclass
+class End:
+    """What is compared: everything but times, ids and how often somebody had to ask."""
+
+    row: dict[str, Any]
+    attempts: dict[str, list[tuple[Any, ...]]]
+    history: list[str]
+    effects: dict[str, int]
+    undone: list[tuple[str, int, str, str]]
+
+
+async def play(config: Path, world: World, scenario: Any, fate: Fate, number: int) -> tuple[End, int]:
+    instance = f"i{number}"
+    dynasty = Dynasty(config, world, fate)
+    stage = Stage(instance, world, dynasty, await world.link(), {})
+    async with running(dynasty.reign):
+        async with AsyncExitStack() as jobs:
+            await scenario(stage, jobs)
+            state = await ended(world.store, instance)
+
+            async def is_quiet() -> bool:
+                idle = all(crew.is_idle for crew in stage.crews) or scenario is timeout
+                return idle and not await world.left()
+
+            await until(is_quiet)
+        fate_over = dynasty.deaths
+        await check_events(world, instance)
+        end = await end_of(world, state, stage.crews)
+    return end, fate_over
+
+
+async def check_events(world: World, instance: str) -> None:
+    """Everything that happened was announced, under its own number."""
+    stored = [
+        (event["seq"], event["type"])
+        for entry in await world.store.history(instance)
+        for event in entry.events
+    ]
+    told = {
+        (event["seq"], event["type"])
+        for event in map(orjson.loads, await world.events(instance))
+    }
+    assert told == set(stored)
+    assert [seq for seq, _ in stored] == list(range(1, len(stored) + 1))
+
+
+async def end_of(world: World, state: InstanceState, crews: list[Crew]) -> End:
+    row = state.row
+    history = [e for entry in await world.store.history(row.id) for e in entry.events]
+    effects: Counter[str] = Counter()
+    for crew in crews:
+        effects += crew.effects
+    undone = sorted(
+        (undo.task, undo.attempt, str(undo.artifacts_to_undo), str(undo.original_context))
+        for crew in crews
+        for undo in crew.ran
+        if undo.type == "compensation"
+    )
+    return End(
+        row={
+            "status": row.status,
+            "rollback": row.rollback,
+            "error": row.error and (row.error.type, row.error.stage, row.error.task),
+            "failed": [each["task"] for each in row.failed_compensations],
+            "in_flight": row.in_flight,
+            "runs": {
+                key: (run.status, run.total, run.succeeded, run.failed, run.undo_sent)
+                for key, run in row.runs.items()
+            },
+            "answers": {key: (answer.ok, answer.code) for key, answer in row.answers.items()},
+        },
+        attempts={
+            task: [(a.attempt, a.status, a.acted, a.output) for a in tries]
+            for task, tries in state.attempts.items()
+        },
+        # Two tasks run side by side: which of them is first is chance. A task that is sent again
+        # is claimed, whatever its stage: then its start is known.
+        history=sorted(
+            f"{e['type']} {e['data'].get('task', '')}" for e in history if e["type"] != "TaskStarted"
+        ),
+        effects={name.split()[1]: count for name, count in effects.items()},
+        undone=undone,
+    )
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shorten_grace(monkeypatch, 0.1)
+    path = tmp_path / "workflows.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+async def in_memory(config: Path, scenario: Any, fate: Fate, number: int = 1) -> tuple[End, int]:
+    world = MemoryWorld()
+    try:
+        return await play(config, world, scenario, fate, number)
+    finally:
+        await world.close()
+
+
+def at(point: str, number: int) -> Fate:
+    return Fate(lambda step, count: step == point and count == number)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_a_death_at_any_one_step_changes_nothing(config: Path, scenario: Any) -> None:
+    counting = Fate()
+    expected, _ = await in_memory(config, scenario, counting)
+    deaths = 0
+    for point in POINTS:
+        steps = range(1, counting.steps[point] + 1)
+        ends = await asyncio.gather(
+            *(in_memory(config, scenario, at(point, number)) for number in steps)
+        )
+        for number, (end, died) in zip(steps, ends, strict=True):
+            assert end == expected, f"{point} {number}"
+            deaths += died
+    assert deaths > len(POINTS)
+
+
+def by_chance(seed: int, probability: float) -> Fate:
+    """Die at any step of any kind, taking over included."""
+    chance = random.Random(seed)
+    return Fate(lambda *_: chance.random() < probability)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_many_deaths_by_chance_change_nothing(config: Path, scenario: Any) -> None:
+    expected, _ = await in_memory(config, scenario, Fate())
+    runs = await asyncio.gather(
+        *(in_memory(config, scenario, by_chance(seed, 0.04)) for seed in range(12))
+    )
+    for seed, (end, _) in enumerate(runs):
+        assert end == expected, f"seed {seed}"
+    assert sum(deaths for _, deaths in runs) > 12
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_deaths_change_nothing_over_a_real_server_and_a_real_database(
+    config: Path, tmp_path: Path, seed: int
+) -> None:
+    deaths = 0
+    async with AsyncExitStack() as stack:
+        world = await real_world(tmp_path, stack)
+        for number, scenario in enumerate(SCENARIOS):
+            expected, _ = await in_memory(config, scenario, Fate())
+            fate = by_chance(seed * 100 + number, 0.04)
+            end, died = await play(config, world, scenario, fate, number)
+            assert end == expected, scenario.__name__
+            deaths += died
+    assert deaths > len(SCENARIOS)

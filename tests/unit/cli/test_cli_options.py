@@ -1,0 +1,63 @@
+"""How parameters are read from a command line, and what is printed."""
+
+import io
+
+import pytest
+import typer
+from rich.console import Console
+
+from sagabus.cli.options import parameters_of, who
+from sagabus.cli.output import clean, duration, status
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ('["a", 1]', ["a", 1]),
+        ('{"a": {"b": 1}}', {"a": {"b": 1}}),
+        ('"1.5"', "1.5"),
+        ("1.2.3", "1.2.3"),
+        ("two words", "two words"),
+        ("NaN", "NaN"),
+        ("", ""),
+        ("a=b", "a=b"),
+    ],
+)
+def test_value_is_json_where_it_can_be_and_text_else(text, value):
+    assert parameters_of([f"key={text}"], None) == {"key": value}
+
+
+def test_single_parameters_win_over_the_document():
+    assert parameters_of(["a=2"], '{"a": 1, "b": 1}') == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "document"), [(["a"], None), (["=1"], None), ([], "[1]"), ([], "{")]
+)
+def test_what_is_no_parameter_is_wrong_usage(pairs, document):
+    with pytest.raises(typer.BadParameter):
+        parameters_of(pairs, document)
+
+
+def test_person_is_named_by_the_environment_or_the_login(monkeypatch):
+    monkeypatch.setenv("SAGABUS_USER", "ada")
+    assert who() == "ada"
+    monkeypatch.delenv("SAGABUS_USER")
+    monkeypatch.setenv("LOGNAME", "grace")
+    assert who() == "grace"
+
+
+def test_agents_text_cannot_steer_the_terminal():
+    assert "\x1b" not in clean("\x1b[2J\x1b]0;title\x07boom")
+    out = io.StringIO()
+    Console(file=out, force_terminal=True).print(status("failed", "\x1b[2Jboom [red]x[/red]"))
+    assert "[2Jboom [red]x[/red]" in out.getvalue()
+    assert "\x1b[2J" not in out.getvalue()
+
+
+def test_durations_are_short():
+    spans = [None, 0.0042, 3.14, 125, 7300]
+    assert [duration(span) for span in spans] == ["-", "4 ms", "3.1 s", "2 min 05 s", "2 h 01 min"]

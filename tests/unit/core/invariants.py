@@ -1,0 +1,118 @@
+"""What must be true of an instance after every event, read from its attempts and nothing else."""
+
+from collections.abc import Sequence
+
+from sagabus.core.commands import DispatchTask
+from sagabus.core.definition import Definition
+from sagabus.core.instance import InstanceState, InstanceStatus
+from sagabus.core.transition import Decision
+
+S = InstanceStatus
+ENDS = {S.COMPLETED, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
+FORWARD = {S.RUNNING, S.WAITING}
+UNDONE = {S.COMPENSATING, S.NEEDS_OPERATOR, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
+LEGAL = {
+    S.PENDING: {S.RUNNING, S.WAITING, S.CANCELLED, *ENDS, *UNDONE},
+    S.RUNNING: {S.RUNNING, S.WAITING, S.COMPLETED, *UNDONE},
+    S.WAITING: {S.RUNNING, S.WAITING, S.COMPLETED, *UNDONE},
+    S.COMPENSATING: UNDONE,
+    S.NEEDS_OPERATOR: UNDONE,
+    S.COMPLETED: {S.COMPLETED},
+    S.FAILED: {S.FAILED},
+    S.CANCELLED: {S.CANCELLED},
+    # The undo of a late success failed: it was not rolled back after all.
+    S.ROLLED_BACK: {S.ROLLED_BACK, S.FAILED},
+}
+#: All that may still happen to an instance that has ended.
+AFTER_THE_END = {
+    "TaskCompletedLate",
+    "CompensationScheduled",
+    "CompensationCompleted",
+    "CompensationFailed",
+    "TaskStarted",
+    "TaskRetryScheduled",
+    "WorkflowSettled",
+    "WorkflowCancelled",
+}
+
+
+def check_counters(definition: Definition, state: InstanceState) -> None:
+    """The row's counters are what the attempts say."""
+    row = state.row
+    forward = dict.fromkeys(row.runs, 0)
+    undo = dict.fromkeys(row.runs, 0)
+    is_open = 0
+    for tries in state.attempts.values():
+        is_open += sum(attempt.is_open for attempt in tries)
+        newest = tries[-1]
+        if newest.is_open:
+            counts = forward if newest.kind == "task" else undo
+            counts[f"{newest.stage}-{newest.pass_}"] += 1
+    in_flight = sum(forward.values()) + sum(undo.values())
+    assert row.open_attempts == is_open, f"open_attempts {row.open_attempts}, really {is_open}"
+    assert row.in_flight == in_flight, f"in_flight {row.in_flight}, really {in_flight}"
+    assert is_open == in_flight, "an attempt is open beside its successor"
+    active = failed_undos = 0
+    orders = []
+    for key, run in row.runs.items():
+        assert run.in_flight == forward[key], f"{key}: in_flight {run.in_flight}"
+        assert run.undo_in_flight == undo[key], f"{key}: undo_in_flight {run.undo_in_flight}"
+        assert run.succeeded + run.failed + run.in_flight == run.next_index, f"{key}: {run}"
+        failed_undos += run.undo_failed
+        if run.ended_at is None:
+            active += 1
+            _check_active(definition, state, key)
+        else:
+            assert run.in_flight == 0, f"{key} has ended with tasks in flight"
+            orders.append(run.ended_order)
+    assert row.active_runs == active, f"active_runs {row.active_runs}, really {active}"
+    assert sorted(orders) == list(range(1, row.ended_count + 1)), f"orders {orders}"
+    assert len(row.failed_compensations) == failed_undos
+    _check_status(definition, state, forward)
+
+
+def _check_active(definition: Definition, state: InstanceState, key: str) -> None:
+    run = state.row.runs[key]
+    stage = definition.stages[run.stage]
+    limit = (stage.max_parallel or len(stage.roles)) if stage.parallel else 1
+    assert run.in_flight <= limit, f"{key}: {run.in_flight} tasks together, allowed {limit}"
+    if run.gate is not None and run.gate.decision is None:
+        assert run.next_index == 0, f"{key} was sent before its gate was answered"
+
+
+def _check_status(definition: Definition, state: InstanceState, forward: dict[str, int]) -> None:
+    row = state.row
+    if row.status in FORWARD:
+        limit = definition.max_parallel_tasks or row.in_flight
+        assert row.in_flight <= limit, f"{row.in_flight} in flight, allowed {limit}"
+        assert row.active_runs, "going forward with nothing to do"
+        assert (row.status is S.WAITING) == (row.in_flight == 0), f"{row.status} is not true"
+        assert row.error is None
+    elif row.status in ENDS:
+        assert row.active_runs == 0
+        assert not any(forward.values())
+        assert row.deadline_at is None
+        assert (row.rollback == "partial") == bool(row.failed_compensations), row.rollback
+    if row.status is S.ROLLED_BACK:
+        assert row.rollback == "full"
+
+
+def check_decisions(
+    before: InstanceStatus, state: InstanceState, decisions: Sequence[Decision], seq: int
+) -> None:
+    """What an event led to was allowed in the status it met."""
+    status = state.row.status
+    assert status in LEGAL[before], f"{before} became {status}"
+    events = [event for decision in decisions for event in decision.events]
+    assert [event["seq"] for event in events] == list(range(seq + 1, seq + 1 + len(events)))
+    if before in ENDS:
+        more = {event["type"] for event in events} - AFTER_THE_END
+        assert not more, f"{more} after {before}"
+    if before not in FORWARD and before is not S.PENDING:
+        sent = [
+            command.attempt.task
+            for decision in decisions
+            for command in decision.commands
+            if isinstance(command, DispatchTask) and command.attempt.kind == "task"
+        ]
+        assert not sent, f"{sent} sent while {before}"

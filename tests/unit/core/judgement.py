@@ -1,0 +1,100 @@
+"""What a saga promises, held against what really happened."""
+
+from collections.abc import Sequence
+
+from sagabus.core.commands import DispatchTask
+from sagabus.core.definition import Compensation, Definition
+from sagabus.core.instance import Attempt, InstanceState, InstanceStatus, TaskStatus, task_id
+from sagabus.core.transition import Decision
+from tests.unit.core.agents import Effects
+
+S = InstanceStatus
+
+
+def check_undo(
+    definition: Definition, state: InstanceState, decisions: Sequence[Decision], late: set[str]
+) -> None:
+    """Undone is what may have acted, strictly against the order of completion.
+
+    ``late`` collects undos of late successes, which come when they come.
+    """
+    for decision in decisions:
+        is_late = any(event["type"] == "TaskCompletedLate" for event in decision.events)
+        for key, attempt in decision.attempts.items():
+            if attempt.kind != "compensation" or key[1] != 1 or attempt.created_at is None:
+                continue
+            if is_late:
+                late.add(attempt.task)
+    for decision in decisions:
+        for command in decision.commands:
+            if isinstance(command, DispatchTask) and command.attempt.kind == "compensation":
+                _check_reason(definition, state, command.attempt)
+                if command.attempt.attempt == 1 and command.attempt.task not in late:
+                    _check_order(state, command.attempt, late)
+
+
+def _check_reason(definition: Definition, state: InstanceState, undo: Attempt) -> None:
+    task = task_id(undo.stage, undo.pass_, undo.index)
+    tries = state.attempts[task]
+    compensation = definition.stages[undo.stage].compensation
+    assert compensation is not None
+    if compensation.compensate_self == "never":
+        has_reason = any(each.status is TaskStatus.SUCCEEDED for each in tries)
+    else:
+        has_reason = any(each.claim_id or each.status is TaskStatus.SUCCEEDED for each in tries)
+    assert has_reason, f"{undo.task} is sent, and {task} never ran"
+
+
+def _check_order(state: InstanceState, undo: Attempt, late: set[str]) -> None:
+    order = _order(state, undo)
+    for task, tries in state.attempts.items():
+        other = tries[-1]
+        if other.kind == "task" or task == undo.task:
+            continue
+        if _order(state, other) > order:
+            assert not other.is_open, f"{undo.task} is sent while {task} is in flight"
+        elif _order(state, other) < order:
+            assert task in late, f"{undo.task} is sent after {task}, and its stage ended later"
+
+
+def _order(state: InstanceState, attempt: Attempt) -> int:
+    return state.row.runs[f"{attempt.stage}-{attempt.pass_}"].ended_order
+
+
+def judge_end(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    """When nothing is left to happen: every promise was kept."""
+    row = state.row
+    assert row.status.is_terminal, f"it hangs in {row.status}"
+    assert row.open_attempts == 0, "it ended with open attempts"
+    assert row.in_flight == 0
+    if row.status is S.COMPLETED:
+        _judge_completed(definition, state, effects)
+    elif definition.saga_on_failure == "halt" and not row.cancel_requested:
+        assert not effects.undone, "it was to be left as it is"
+    elif row.rollback != "partial":
+        _judge_undone(definition, state, effects)
+
+
+def _judge_completed(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    assert not effects.undone, "completed, and something was undone"
+    assert {run.stage for run in state.row.runs.values()} == set(definition.stages)
+    for run in state.row.runs.values():
+        for index in range(len(definition.stages[run.stage].roles)):
+            assert effects.done[task_id(run.stage, 1, index)], f"{run.stage} {index} never acted"
+
+
+def _judge_undone(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    """Nothing that acted is left standing, as far as the definition wants it undone."""
+    for task, times in effects.done.items():
+        stage = definition.stages[task.split("-")[0]]
+        if stage.compensation is None or not _is_to_be_undone(stage.compensation, state, task):
+            continue
+        for entry in range(len(stage.compensation.roles)):
+            undone = effects.undone.get((task, entry), [])
+            assert undone, f"{state.row.status}, and {task} was never undone by entry {entry}"
+            assert max(undone) >= max(times), f"{task} acted after its last undo by entry {entry}"
+
+
+def _is_to_be_undone(compensation: Compensation, state: InstanceState, task: str) -> bool:
+    is_success = any(each.status is TaskStatus.SUCCEEDED for each in state.attempts[task])
+    return is_success or compensation.compensate_self != "never"
