@@ -45,7 +45,7 @@ check: $(READY) ## Lint, format, types and import directions
 
 .PHONY: demo
 demo: $(READY) ## Watch workflows succeed, roll back, wait for a person and survive kill -9
-	@$(BIN)/python -m sagabus.cli.demo $(ARGS)
+	@$(BIN)/sagabus demo $(ARGS)
 
 .PHONY: up
 up: $(READY) ## Run the orchestrator, its database, NATS and demo agents, until Ctrl-C

@@ -60,7 +60,7 @@ class DefinitionError(ConfigError):
         workflow: str | None = None,
         stage: str | None = None,
         key: str | None = None,
-    ):
+    ) -> None:
         self.workflow = workflow
         self.stage = stage
         self.key = key
@@ -170,9 +170,11 @@ class ApiError(SagabusError):
 
 
 class UnauthorizedError(SagabusError):
-    """A policy denies the action; ``policies`` names those that decided, none for a default deny."""
+    """A policy denies the action; ``policies`` names those that decided, (none: default deny)."""
 
-    def __init__(self, principal: str, action: str, resource: str, policies: Sequence[str] = ()):
+    def __init__(
+        self, principal: str, action: str, resource: str, policies: Sequence[str] = ()
+    ) -> None:
         self.principal = principal
         self.action = action
         self.resource = resource

@@ -86,6 +86,21 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise SettingsError(_one_sentence(error, origin)) from None
 
+    def with_changes(self, changes: Mapping[str, Any]) -> "Settings":
+        """These settings with others in place of some; None changes nothing.
+
+        Raises:
+            SettingsError: a value cannot be used.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        if not given:
+            return self
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        try:
+            return Settings(**{**kept, **given})
+        except ValidationError as error:
+            raise SettingsError(_one_sentence(error, {name: name for name in given})) from None
+
     @field_validator("http")
     @classmethod
     def _loopback_only(cls, value: str) -> str:

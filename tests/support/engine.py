@@ -507,8 +507,10 @@ class Dynasty:
             try:
                 while not owner.life.is_over:
                     owner.check()
+                    # Not ``wait_for``, which swallows a cancellation now and then before 3.12.
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(owner.life.ended.wait(), 0.05)
+                        async with asyncio.timeout(0.05):
+                            await owner.life.ended.wait()
                 self.deaths += 1
             finally:
                 if owner.life.is_over:

@@ -18,8 +18,11 @@ from time import perf_counter
 from typing import Any
 
 import psutil
+import uvloop
 
 from sagabus.app import Orchestrator
+from sagabus.cli.output import say, say_json, say_table
+from sagabus.observe import logging
 from sagabus.settings import Settings
 
 _PAD = "x" * 150
@@ -169,9 +172,9 @@ async def bench(
             "repeat": repeat,
         }
         async with Orchestrator.open(settings) as orchestrator, _agent(orchestrator.nats_url):
+            # The first instance waits for the agent by itself.
             async with asyncio.timeout(_READY_S):
-                while not orchestrator.agents():
-                    await asyncio.sleep(0.05)
+                await _run_one(orchestrator, "plain", 0)
             for workflow in ("plain", "claimed"):
                 say(f"{workflow}: {repeat} x {workflows} workflows, {in_flight} in flight")
                 result[workflow] = await _measure(
@@ -183,3 +186,23 @@ async def bench(
                     repeat=repeat,
                 )
         return result
+
+
+def run(*, workflows: int, stages: int, in_flight: int, repeat: int, is_json: bool) -> None:
+    """Measure, and print a table or, with ``is_json``, one JSON document."""
+    logging.configure("warning")
+    result = uvloop.run(
+        bench(
+            workflows=workflows,
+            stages=stages,
+            in_flight=in_flight,
+            repeat=repeat,
+            say=lambda text: say(text, is_error=True),
+        )
+    )
+    if is_json:
+        say_json(result, is_line=True)
+        return
+    say(f"{workflows} workflows of {stages} stages, {in_flight} in flight")
+    rows = [(name, result["plain"][name], result["claimed"][name]) for name in result["plain"]]
+    say_table(("", "no declared effect", "claimed"), [[str(cell) for cell in row] for row in rows])

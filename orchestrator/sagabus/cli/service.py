@@ -1,4 +1,4 @@
-"""Commands that run or examine an installation: up, orchestrator, migrate, validate, doctor.
+"""Commands that run or examine an installation: up, migrate, validate, doctor, bench and such.
 
 Only their options are here. The bodies import the engine, which takes most of a second, and are
 loaded when they run: `sagabus list` should not pay for it.
@@ -207,6 +207,26 @@ def doctor(
     is_config_given = bool(config or os.environ.get("SAGABUS_CONFIG"))
     raise typer.Exit(
         _body("doctor").run(settings, url, is_config_given=is_config_given, is_json=is_json)
+    )
+
+
+@app.command()
+def demo() -> None:
+    """Watch workflows succeed, roll back, wait for a person and survive kill -9."""
+    raise typer.Exit(_body("demo").main())
+
+
+@app.command()
+def bench(
+    workflows: Annotated[int, typer.Option(min=1, help="Instances per run.")] = 2000,
+    stages: Annotated[int, typer.Option(min=1, max=50, help="Stages in a row.")] = 3,
+    in_flight: Annotated[int, typer.Option(min=1, help="Instances at once.")] = 200,
+    repeat: Annotated[int, typer.Option(min=1, help="Runs; the median counts.")] = 3,
+    is_json: Json = False,
+) -> None:
+    """Measure workflows per second, latency, CPU and memory on this machine."""
+    _body("bench").run(
+        workflows=workflows, stages=stages, in_flight=in_flight, repeat=repeat, is_json=is_json
     )
 
 

@@ -4,12 +4,17 @@ The stored claim is the attempt's start. A claim is refused for good with ``skip
 ``later``; what cannot be judged yet gets no answer, and the agent asks again.
 """
 
+from datetime import timedelta
+
 from sagabus.core import saga, stages
 from sagabus.core.commands import AnswerClaim, Verdict
 from sagabus.core.events import ClaimReceived
 from sagabus.core.instance import Attempt, Failure, InstanceStatus, TaskStatus
-from sagabus.core.tasks import GRACE, close, identity, plan_of
+from sagabus.core.tasks import GRACE, close, identity, may_have_acted, plan_of
 from sagabus.core.transition import Ignored, Transition
+
+#: Presence is silent of an agent that has just begun: two of its beats come within this time.
+UNHEARD = timedelta(seconds=6)
 
 
 def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
@@ -21,12 +26,15 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
     if not attempt.is_unanswered:
         return Ignored("claim_of_ended_attempt", commands=(_answer(event, "skip"),))
     if attempt.claim_id == event.claim:
-        return Ignored("repeated_claim", commands=(_answer(event, "run"),))
+        _repeat(t, attempt, event)
+        return None
     may_run_already = attempt.status is TaskStatus.RUNNING or not attempt.claim
     if may_run_already and not event.is_presence_known:
         return Ignored("presence_not_known_yet")
     if may_run_already and event.is_running_elsewhere:
         return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
+    if may_run_already and t.at - (attempt.started_at or attempt.created_at) < UNHEARD:
+        return Ignored("presence_not_known_yet")
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
     elif attempt.kind == "task" and t.row.status is InstanceStatus.COMPENSATING:
@@ -41,12 +49,23 @@ def _answer(event: ClaimReceived, answer: Verdict) -> AnswerClaim:
     return AnswerClaim(event.reply, event.claim, answer)
 
 
+def _repeat(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
+    """Its agent has not heard the answer, and begins only now: so does its time."""
+    timeout = plan_of(t.definition, attempt).timeout
+    attempt.started_at = t.at
+    if attempt.due_at is not None:
+        attempt.due_at = t.at + (timeout or timedelta()) + GRACE
+    t.change(attempt)
+    t.do(_answer(event, "run"))
+
+
 def _run(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
+    # A claim on top of another one: the first runner is gone, and may have acted.
+    attempt.acted = may_have_acted(attempt)
     attempt.status = TaskStatus.RUNNING
     attempt.claim_id = event.claim
     attempt.agent = event.agent
     attempt.started_at = t.at
-    # A claim on top of another one: the first runner is gone, and may have acted.
     timeout = plan_of(t.definition, attempt).timeout
     attempt.due_at = None if timeout is None else t.at + timeout + GRACE
     t.change(attempt)
@@ -57,7 +76,7 @@ def _run(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
 def _lose(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
     message = f"delivered {event.delivery} times without a result: its agents die or never answer"
     failure = Failure("agent_lost", message, attempt.stage, attempt.task)
-    close(t, attempt, TaskStatus.UNKNOWN, is_acted=True, error=failure)
+    close(t, attempt, TaskStatus.UNKNOWN, is_acted=may_have_acted(attempt), error=failure)
     t.do(_answer(event, "skip"))
     if attempt.kind == "task":
         stages.task_failed(t, attempt, failure)

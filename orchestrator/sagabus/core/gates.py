@@ -48,15 +48,21 @@ def refusal(t: Transition, stage: str) -> str:
     return f"stage {stage!r} is not reached yet: answer when it waits"
 
 
+def stop_clock(t: Transition) -> None:
+    """Keep what is left of the workflow's time for later."""
+    row = t.row
+    if row.deadline_at is not None:
+        row.remaining_s = (row.deadline_at - t.at).total_seconds()
+        row.deadline_at = None
+
+
 def keep_clock(t: Transition) -> None:
     """Stop the workflow's clock while it waits for a person and nothing else; say so in status."""
     row = t.row
     is_waiting = row.in_flight == 0 and not row.unfilled
     if is_waiting and row.status is not InstanceStatus.WAITING:
         row.status = InstanceStatus.WAITING
-        if row.deadline_at is not None:
-            row.remaining_s = (row.deadline_at - t.at).total_seconds()
-            row.deadline_at = None
+        stop_clock(t)
     elif not is_waiting and row.status is InstanceStatus.WAITING:
         row.status = InstanceStatus.RUNNING
         if row.remaining_s is not None:

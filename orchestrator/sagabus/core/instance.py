@@ -2,8 +2,8 @@
 
 Two kinds of rows are stored: ``Instance`` (small, rewritten with every transition) and ``Attempt``
 (one per try of a task, holding input and output). ``InstanceState`` is both. An open attempt of a
-small stage stands in the instance's row, which is written anyway, and gets its own row when it ends:
-that saves a third of the database's work. What is stored leaves out defaults: never change one.
+small stage stands in the instance's row, which is written anyway, and gets a row of its own when it
+ends: that saves the database work. What is stored leaves out defaults: never change one.
 """
 
 from collections.abc import Iterable

@@ -45,15 +45,16 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if known is not None:
         return known
     row = t.row
-    is_parked_undo = row.status is InstanceStatus.NEEDS_OPERATOR and row.undo_order is not None
-    if row.cancel_requested and not is_parked_undo:
-        return _refuse(t, event.command, f"the instance is being cancelled ({row.status}) already")
-    if row.status.is_terminal or row.status is InstanceStatus.COMPENSATING:
+    is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
+    if row.status.is_terminal:
         return _refuse(t, event.command, f"the instance is {row.status}: nothing to cancel")
+    if row.status is InstanceStatus.COMPENSATING:
+        what = "cancelled" if row.cancel_requested else "undone"
+        return _refuse(t, event.command, f"the instance is being {what} already")
     row.cancel_requested = True
     data = {"by": event.by, "reason": event.reason}
     t.record("WorkflowCancelRequested", data)
-    if is_parked_undo:
+    if is_parked and row.undo_order is not None:
         row.status = InstanceStatus.COMPENSATING
         saga.proceed(t)
     else:

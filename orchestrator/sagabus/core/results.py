@@ -55,16 +55,17 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
     """A result for an attempt that was settled without it. A success is always recorded."""
     if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
         return Ignored("duplicate_result")
-    if attempt.kind == "compensation":
-        return Ignored("late_compensation")
     is_retry_planned = attempt.retry
+    if attempt.kind == "compensation" and not is_retry_planned:
+        return Ignored("late_compensation")
     if is_retry_planned:
         end_retry(t, attempt)
     _take(t, attempt, event)
     _keep_output(attempt, event)
     close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
     if is_retry_planned:
-        stages.task_succeeded(t, attempt)
+        succeeded = stages.task_succeeded if attempt.kind == "task" else saga.undo_succeeded
+        succeeded(t, attempt)
         return None
     t.record(
         "TaskCompletedLate",

@@ -7,6 +7,7 @@ may have acted counts as having acted.
 from collections.abc import Mapping
 from typing import Any
 
+from sagabus.core import gates
 from sagabus.core.definition import Compensation, TemplateError
 from sagabus.core.instance import (
     Attempt,
@@ -25,6 +26,7 @@ from sagabus.core.tasks import (
     end_retry,
     has_slot,
     identity,
+    may_have_acted,
     open_undo,
     plan_retry,
     release,
@@ -37,7 +39,7 @@ from sagabus.errors import InvariantError
 def begin(t: Transition, failure: Failure) -> None:
     """Stop going forward and undo; ``row.error`` says why."""
     row = t.row
-    row.error = failure
+    row.error = row.error or failure
     row.status = InstanceStatus.COMPENSATING
     row.deadline_at = None
     row.remaining_s = None
@@ -63,7 +65,7 @@ def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
             t.change(attempt)
         return
     else:
-        close(t, attempt, TaskStatus.CANCELLED, is_acted=False)
+        close(t, attempt, TaskStatus.CANCELLED, is_acted=may_have_acted(attempt))
         withdraw(t, attempt, "cancelled")
     release(t, attempt)
     run.failed += 1
@@ -128,8 +130,15 @@ def proceed(t: Transition) -> None:
         if not _undo_run(t, by_order[row.undo_order]):
             return
         row.undo_order -= 1
-    if row.in_flight == 0:
+    if row.in_flight == 0 and row.status is InstanceStatus.COMPENSATING:  # not parked on the way
         _finish(t)
+
+
+def _may_send(t: Transition, run: StageRun) -> bool:
+    """One stage after another: what is in flight of a stage undone before, late, goes first."""
+    row = t.row
+    is_undoing = row.status is InstanceStatus.COMPENSATING
+    return is_undoing and row.in_flight == run.undo_in_flight and has_slot(t)
 
 
 def _undo_run(t: Transition, run: StageRun) -> bool:
@@ -138,12 +147,11 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
     if plan is None:
         return True
     candidates = run.next_index * len(plan.roles)
-    while run.undo_next < candidates and has_slot(t):
+    while run.undo_next < candidates and _may_send(t, run):
         index, entry = divmod(run.undo_next, len(plan.roles))
         run.undo_next += 1
         task = task_id(run.stage, run.pass_, index)
         if needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None:
-            run.status = StageStatus.COMPENSATING
             _send_undo(t, run, plan, index, entry)
     if run.undo_in_flight or run.undo_next < candidates:
         return False
@@ -152,6 +160,7 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
 
 
 def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, entry: int) -> None:
+    run.status = StageStatus.COMPENSATING
     try:
         input_ = None if plan.input is None else plan.input.render(scope_of(t))
     except TemplateError as error:
@@ -178,6 +187,9 @@ def _count_failure(
     run.undo_failed += 1
     t.row.failed_compensations.append({**identity_, "error": error})
     t.record("CompensationFailed", {**identity_, "error": error})
+    if t.definition.saga_on_failed_undo == "park" and not t.row.status.is_terminal:
+        run.status = StageStatus.COMPENSATION_FAILED
+        park(t, f"compensation of stage {run.stage!r} failed: {error['message']}")
 
 
 def _mark_undone(run: StageRun) -> None:
@@ -245,36 +257,36 @@ def undo_failed(
         return
     run = release(t, attempt)
     _count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
-    if t.definition.saga_on_failed_undo == "park" and not t.row.status.is_terminal:
-        run.status = StageStatus.COMPENSATION_FAILED
-        park(t, f"compensation of stage {attempt.stage!r} failed: {failure.message}")
-        return
     _go_on(t, run)
 
 
 def _go_on(t: Transition, run: StageRun) -> None:
+    if run.undo_in_flight == 0 and run.ended_order > (t.row.undo_order or 0):
+        _mark_undone(run)  # a late undo, of a stage that was done with
     if not t.row.status.is_terminal:
         proceed(t)
-    elif run.undo_in_flight == 0:
-        _late_undo_ended(t, run)
+    else:
+        _correct_end(t)
 
 
-def _late_undo_ended(t: Transition, run: StageRun) -> None:
-    """An undo that was sent after the end: what the instance says of itself must stay true."""
-    _mark_undone(run)
-    if not t.row.failed_compensations:
-        if t.row.rollback == "none":
-            t.row.rollback = "full"
-        return
-    t.row.rollback = "partial"
-    if t.row.status is InstanceStatus.ROLLED_BACK:
-        t.row.status = InstanceStatus.FAILED
-    record_end(t)
+def _correct_end(t: Transition) -> None:
+    """After an undo that was sent after the end: what the instance says of itself stays true."""
+    row = t.row
+    said = row.status, row.rollback
+    if row.failed_compensations:
+        row.rollback = "partial"
+        if row.status is InstanceStatus.ROLLED_BACK:
+            row.status = InstanceStatus.FAILED
+    elif row.in_flight == 0:
+        row.rollback = "full"
+    if (row.status, row.rollback) != said:  # not an end: the instance has ended before
+        t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
 
 
 def park(t: Transition, reason: str) -> None:
     """Stop until an operator decides."""
     t.row.status = InstanceStatus.NEEDS_OPERATOR
+    gates.stop_clock(t)
     t.record("WorkflowNeedsOperator", {"reason": reason})
 
 
@@ -297,3 +309,4 @@ def undo_late(t: Transition, attempt: Attempt) -> None:
     # Whole rounds: an undo that was sent before may have run before the effect did.
     for entry in range(-(-sent // width) * width, (-(-sent // width) + 1) * width):
         _send_undo(t, run, plan, attempt.index, entry)
+    _go_on(t, run)

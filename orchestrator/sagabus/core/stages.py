@@ -44,17 +44,18 @@ def start_tasks(t: Transition, key: str, run: StageRun) -> None:
     t.row.unfilled.append(key)
 
 
-def _is_forward(row: Instance) -> bool:
+def is_forward(row: Instance) -> bool:
+    """True while new tasks may be sent: not failed, not cancelled, not parked."""
     return row.status in {InstanceStatus.RUNNING, InstanceStatus.WAITING}
 
 
 def advance(t: Transition) -> None:
     """After an event: send what may be sent; end the instance when no branch is active."""
     row = t.row
-    if not _is_forward(row):
+    if not is_forward(row):
         return
     _fill(t)
-    if not _is_forward(row):  # a template failed
+    if not is_forward(row):  # a template failed
         return
     if row.active_runs == 0:
         row.status = InstanceStatus.COMPLETED
@@ -121,9 +122,7 @@ def task_failed(
             "error": {"type": failure.type, "message": failure.message},
         },
     )
-    if t.row.status is not InstanceStatus.COMPENSATING and plan_retry(
-        t, attempt, is_retryable=is_retryable, after_s=after_s
-    ):
+    if is_forward(t.row) and plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
         return
     run = release(t, attempt)
     run.failed += 1
@@ -137,6 +136,8 @@ def _task_ended(t: Transition, run: StageRun) -> None:
     if t.row.status is InstanceStatus.COMPENSATING:
         saga.end_if_settled(t, run)
         saga.proceed(t)
+        return
+    if t.row.status is InstanceStatus.NEEDS_OPERATOR:
         return
     if run.succeeded + run.failed < run.total or run.in_flight:
         return

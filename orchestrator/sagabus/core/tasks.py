@@ -14,6 +14,9 @@ from sagabus.errors import InvariantError
 #: The agent enforces a time limit; the orchestrator believes it has failed to after this much more.
 GRACE = timedelta(seconds=15)
 
+#: Longest wait that an agent may ask for before the next attempt.
+MAX_WAIT = timedelta(days=365)
+
 #: Open attempts of stages with no more tasks than this stand in the instance's row; beyond it,
 #: rewriting them with every transition would cost more than rows of their own.
 INLINE_TASKS = 16
@@ -27,6 +30,14 @@ def plan_of(definition: Definition, attempt: Attempt) -> Stage | Compensation:
     if stage.compensation is None:
         raise InvariantError(f"{attempt.task} undoes a stage without compensation")
     return stage.compensation
+
+
+def may_have_acted(attempt: Attempt) -> bool:
+    """Whether an attempt without a result may have changed the world.
+
+    What asks before it runs has not, for certain, before it was told to.
+    """
+    return not attempt.claim or attempt.claim_id is not None
 
 
 def has_slot(t: Transition) -> bool:
@@ -174,7 +185,7 @@ def plan_retry(
         return False
     delay = next_delay(policy, attempt.attempt + 1, f"{t.row.id}:{attempt.task}")
     if after_s is not None:
-        delay = timedelta(seconds=after_s)
+        delay = timedelta(seconds=min(after_s, MAX_WAIT.total_seconds()))
     attempt.retry = True
     attempt.due_at = t.at + delay
     t.row.open_attempts += 1

@@ -6,7 +6,7 @@ from sagabus.core import saga, stages
 from sagabus.core.commands import SetTimer
 from sagabus.core.events import AttemptTimerFired, GateTimerFired, WorkflowTimerFired
 from sagabus.core.instance import Attempt, Failure, InstanceState, StageStatus, TaskStatus, run_key
-from sagabus.core.tasks import GRACE, close, plan_of, start_retry, withdraw
+from sagabus.core.tasks import GRACE, close, may_have_acted, plan_of, start_retry, withdraw
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -23,6 +23,8 @@ def end_workflow(t: Transition, event: WorkflowTimerFired) -> Ignored | None:
 def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
     """Nobody answered a gate in time."""
     run = t.row.runs.get(event.run)
+    if not stages.is_forward(t.row):
+        return Ignored("timer_out_of_date")
     if run is None or run.status is not StageStatus.WAITING or run.gate is None:
         return Ignored("timer_out_of_date")
     if run.gate.due_at is None or event.at < run.gate.due_at:
@@ -48,6 +50,8 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt is None or attempt.due_at is None or event.at < attempt.due_at:
         return Ignored("timer_out_of_date")
     if attempt.retry:
+        if attempt.kind == "task" and not stages.is_forward(t.row):
+            return Ignored("parked")
         start_retry(t, attempt)
         return None
     if attempt.status is TaskStatus.RUNNING:
@@ -103,9 +107,7 @@ def _start_limit(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> I
 
 def _expire(t: Transition, attempt: Attempt, status: TaskStatus, failure: Failure) -> None:
     """End an attempt that gave no answer in time."""
-    # Unclaimed tasks of claimed stages have not acted, for certain.
-    is_acted = not attempt.claim or attempt.claim_id is not None
-    close(t, attempt, status, is_acted=is_acted, error=failure)
+    close(t, attempt, status, is_acted=may_have_acted(attempt), error=failure)
     withdraw(t, attempt, failure.type)
     if attempt.kind == "task":
         stages.task_failed(t, attempt, failure)

@@ -21,6 +21,7 @@ LINES: Final[Mapping[str, tuple[int, str]]] = {
     "WorkflowRolledBack": (_WARNING, "workflow_rolled_back"),
     "WorkflowCancelRequested": (_INFO, "workflow_cancel_requested"),
     "WorkflowCancelled": (_INFO, "workflow_cancelled"),
+    "RollbackRevised": (_WARNING, "rollback_revised"),
     "WorkflowNeedsOperator": (_ERROR, "workflow_needs_operator"),
     "StageCompleted": (_INFO, "scheduling_next_stages"),
     "StageFailed": (_WARNING, "stage_failed"),

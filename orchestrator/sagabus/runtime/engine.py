@@ -56,6 +56,11 @@ class Engine:
     clock: Callable[[], datetime] = utc_now
     listeners: list[Listener] = field(default_factory=list)
 
+    def knows_presence(self) -> bool:
+        """Whether an agent that was not heard of on the present connection is gone."""
+        self.presence.listen_on(self.bus.generation)
+        return self.bus.is_connected and self.presence.is_known
+
 
 @dataclass(slots=True)
 class LocalCommand:

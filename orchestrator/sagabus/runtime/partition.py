@@ -7,6 +7,7 @@ partition is dropped with all it has in memory and taken again: recovery is one 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from time import perf_counter
 from typing import TypeVar
@@ -236,9 +237,7 @@ class PartitionLoop:
         if again:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
         await self._commit(turn)
-        for item, answer in turn.answers():  # within this process no bus is needed
-            if item.local is not None and not item.local.answer.done():
-                item.local.answer.set_result(answer)
+        self._tell_here(turn)
         await carry_out(self._engine.bus, turn, self._timers.add)
         self._published = self._batch
         await inbox.ack(deliveries)
@@ -254,7 +253,15 @@ class PartitionLoop:
             now = min(now, self._read_until - _CLOCK_MARGIN)
         elif not await inbox.is_drained():
             return []
-        return self._timers.pop_due(now, self._engine.limits.batch)
+        due = self._timers.pop_due(now, self._engine.limits.batch)
+        if self._engine.knows_presence():
+            return due
+        # A limit of an attempt cannot be judged before it is known who runs what.
+        later = self._engine.clock() + timedelta(seconds=self._engine.limits.idle_s)
+        for instance, timer in due:
+            if timer.kind == "attempt":
+                self._timers.add(instance, replace(timer, at=later))
+        return [each for each in due if each[1].kind != "attempt"]
 
     async def _without_news(self, inbox: Inbox, *, is_idle: bool) -> list[Key]:
         """Attempts to be sent again: never before the inbox was read to its end once."""
@@ -292,6 +299,14 @@ class PartitionLoop:
         if not await store.is_committed(batch.partition, batch.epoch, batch.number):
             await store.commit(batch)
 
+    def _tell_here(self, turn: Turn) -> None:
+        """Answer and tell who is in this process: that needs no bus."""
+        for item, answer in turn.answers():
+            if item.local is not None and not item.local.answer.done():
+                item.local.answer.set_result(answer)
+        for listener in self._engine.listeners:
+            listener(turn.states, turn.changes.history)
+
     def _settle(self, turn: Turn) -> None:
         engine = self._engine
         changes = turn.changes
@@ -308,5 +323,3 @@ class PartitionLoop:
         self._roster.settle(changes.instances, changes.attempts)
         for state in turn.states:
             self._roster.release(state.row)
-        for listener in engine.listeners:
-            listener(turn.states, changes.history)

@@ -23,10 +23,13 @@ class Presence:
         #: Attempt -> agent -> when it started there.
         self._running: dict[Key, dict[str, datetime]] = {}
         self._listening_since = clock()
+        self._generation = 0
 
-    def listen_anew(self) -> None:
-        """The connection is new: what is not heard of may still be there."""
-        self._listening_since = self._clock()
+    def listen_on(self, generation: int) -> None:
+        """Say which connection is up; on a new one, who is not heard of may still be there."""
+        if generation != self._generation:
+            self._generation = generation
+            self._listening_since = self._clock()
 
     @property
     def is_known(self) -> bool:

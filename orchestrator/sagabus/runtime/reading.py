@@ -109,7 +109,7 @@ def _claim(
         delivery=message.delivery,
         reply=message.reply,
         is_running_elsewhere=elsewhere is not None,
-        is_presence_known=engine.presence.is_known,
+        is_presence_known=engine.knows_presence(),
         max_deliver=engine.limits.max_deliver,
     )
 

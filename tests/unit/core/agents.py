@@ -6,16 +6,16 @@ The agents keep the protocol. What they really did, and when, is known here and 
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from sagabus.core.commands import AnswerClaim, WithdrawTask
 from sagabus.core.definition import Definition
-from sagabus.core.events import ClaimReceived, Event, ResultReceived
-from sagabus.core.instance import Attempt
+from sagabus.core.events import AttemptTimerFired, ClaimReceived, Event, ResultReceived
+from sagabus.core.instance import Attempt, InstanceState
 from sagabus.core.tasks import GRACE, plan_of
-from tests.unit.core.clock import Clock
+from tests.unit.core.clock import BASE, Clock
 
 ACK_WAIT_S = 10.0
 BEAT_S = 2.0
@@ -149,8 +149,21 @@ class Agents:
             if run is beside or run.started is None or not run.listed <= now or run.is_stored:
                 continue
             if run.died is None or run.listed <= run.died > now - PRESENCE_TTL_S:
-                return self._clock.at
+                return BASE + timedelta(seconds=run.started)
         return None
+
+    def check_given_up(self, state: InstanceState, event: AttemptTimerFired) -> None:
+        """What a timer ended had had its time, or its agent was gone."""
+        attempt = state.find(event.task, event.attempt)
+        if attempt is None or attempt.is_unanswered or not attempt.claim:
+            return
+        timeout = plan_of(self._definition, attempt).timeout
+        for run in self._runs[attempt.task, attempt.attempt]:
+            if run.is_done or run.started is None:
+                continue
+            ran_s = self._clock.now - run.started
+            is_over = timeout is not None and ran_s >= timeout.total_seconds()
+            assert is_over, f"{attempt.task} was given up after {ran_s} s of {timeout}"
 
     # --- what agents do -----------------------------------------------------------------------
 
@@ -216,10 +229,10 @@ class Agents:
         limit_s = None if timeout is None else timeout.total_seconds()
         takes_s = rng.choice((0.2, 1.0, 6.0)) * (rng.random() + 0.05)
         fail_rate = self._fail_rate if attempt.kind == "task" else self._undo_fail_rate
-        if self._clock.fault(0.1):  # it dies, before or after it acted
+        if self._clock.fault(0.15):  # it dies, before or after it acted
             later(takes_s * rng.random(), self._act, run)
             later(takes_s * rng.random(), self._die, run)
-        elif limit_s is not None and self._clock.fault(0.1):  # it hangs far beyond its limit
+        elif limit_s is not None and self._clock.fault(0.15):  # it hangs far beyond its limit
             run.is_stuck = True
             takes_s = limit_s + GRACE.total_seconds() + rng.random() * 40
             later(takes_s, self._act, run)
@@ -258,11 +271,11 @@ class Agents:
     def _end(self, run: Run, status: str) -> None:
         if run.is_done:
             return
-        if self._clock.fault(0.05):  # nobody hears of it
+        if not run.is_stuck and self._clock.fault(0.05):  # nobody hears of it
             self._die(run)
             return
         run.is_over = True
-        if self._clock.fault(0.03):
+        if not run.is_stuck and self._clock.fault(0.03):
             run.is_forgotten = True
             run.is_stored = True
             run.copy.is_there = False

@@ -1,6 +1,7 @@
 """What must be true of an instance after every event, read from its attempts and nothing else."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from sagabus.core.commands import DispatchTask
 from sagabus.core.definition import Definition
@@ -31,8 +32,7 @@ AFTER_THE_END = {
     "CompensationFailed",
     "TaskStarted",
     "TaskRetryScheduled",
-    "WorkflowSettled",
-    "WorkflowCancelled",
+    "RollbackRevised",
 }
 
 
@@ -53,7 +53,7 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
     assert row.in_flight == in_flight, f"in_flight {row.in_flight}, really {in_flight}"
     assert is_open == in_flight, "an attempt is open beside its successor"
     active = failed_undos = 0
-    orders = []
+    ends = []
     for key, run in row.runs.items():
         assert run.in_flight == forward[key], f"{key}: in_flight {run.in_flight}"
         assert run.undo_in_flight == undo[key], f"{key}: undo_in_flight {run.undo_in_flight}"
@@ -64,9 +64,11 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
             _check_active(definition, state, key)
         else:
             assert run.in_flight == 0, f"{key} has ended with tasks in flight"
-            orders.append(run.ended_order)
+            ends.append((run.ended_order, run.ended_at))
     assert row.active_runs == active, f"active_runs {row.active_runs}, really {active}"
-    assert sorted(orders) == list(range(1, row.ended_count + 1)), f"orders {orders}"
+    ends.sort()
+    assert [order for order, _ in ends] == list(range(1, row.ended_count + 1)), f"{ends}"
+    assert all(one[1] <= next_[1] for one, next_ in pairwise(ends)), f"not as they ended: {ends}"
     assert len(row.failed_compensations) == failed_undos
     _check_status(definition, state, forward)
 
@@ -109,6 +111,8 @@ def check_decisions(
         more = {event["type"] for event in events} - AFTER_THE_END
         assert not more, f"{more} after {before}"
     if before not in FORWARD and before is not S.PENDING:
+        started = [event["data"]["task"] for event in events if event["type"] == "TaskStarted"]
+        assert all("-undo-" in task for task in started), f"{started} started while {before}"
         sent = [
             command.attempt.task
             for decision in decisions

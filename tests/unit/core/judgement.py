@@ -18,19 +18,19 @@ def check_undo(
 
     ``late`` collects undos of late successes, which come when they come.
     """
+    opened = []
     for decision in decisions:
-        is_late = any(event["type"] == "TaskCompletedLate" for event in decision.events)
-        for key, attempt in decision.attempts.items():
-            if attempt.kind != "compensation" or key[1] != 1 or attempt.created_at is None:
-                continue
-            if is_late:
-                late.add(attempt.task)
+        new = [a.task for (_, n), a in decision.attempts.items() if n == 1 and a.kind != "task"]
+        if any(event["type"] == "TaskCompletedLate" for event in decision.events):
+            late.update(new)
+        opened += new
     for decision in decisions:
         for command in decision.commands:
             if isinstance(command, DispatchTask) and command.attempt.kind == "compensation":
                 _check_reason(definition, state, command.attempt)
                 if command.attempt.attempt == 1 and command.attempt.task not in late:
-                    _check_order(state, command.attempt, late)
+                    later = opened[opened.index(command.attempt.task) :]
+                    _check_order(state, command.attempt, late.union(later))
 
 
 def _check_reason(definition: Definition, state: InstanceState, undo: Attempt) -> None:

@@ -60,7 +60,7 @@ def _stage(rng: Random, name: str) -> Stage:
         action="do",
         parallel=rng.random() < 0.6,
         max_parallel=rng.choice((0, 0, 1, 2)),
-        input=BrokenTemplate() if rng.random() < 0.01 else None,
+        input=BrokenTemplate() if rng.random() < 0.006 else None,
         retry=_retry(rng),
         timeout=_maybe(rng, 0.5, 2, 8),
         start_timeout=_maybe(rng, 0.2, 2, 12),
@@ -74,7 +74,7 @@ def _stage(rng: Random, name: str) -> Stage:
 
 def random_definition(rng: Random) -> Definition:
     """A workflow of one to six stages."""
-    names = [f"s{number}" for number in range(rng.choice((1, 2, 2, 3, 3, 4, 6)))]
+    names = [f"s{number}" for number in range(rng.choice((1, 2, 2, 3, 3, 4, 5, 6)))]
     following: dict[str, list[str]] = {name: [] for name in names}
     entry = [names[0]]
     is_sequence = rng.random() < 0.5

@@ -20,6 +20,7 @@ class Turn:
     """What a batch changes and asks for."""
 
     decisions: list[Decision] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     #: Answers that repeat what was said before.
     repeats: list[Command] = field(default_factory=list)
 

@@ -88,8 +88,8 @@ class World:
         self._presence_known_at = 0.0
         self._is_reconciling = False
         self._answers: dict[str, Answer] = {}
-        self._deny_percent = self.rng.choice((0, 8))
-        self._refuse_percent = self.rng.choice((0, 0, 0, 4))
+        self._deny_percent = self.rng.choice((0, 4))
+        self._refuse_percent = self.rng.choice((0, 0, 0, 3))
 
     def play(self) -> None:
         """Run it to its end and judge the end."""
@@ -101,6 +101,7 @@ class World:
             self.clock.later(self.rng.random() * 10, self._answer_gate, "early", "s1")
         self.clock.run()
         assert self.state is not None
+        assert self.state == self.stored(), "memory and store disagree"
         judge_end(self.definition, self.state, self.agents.effects)
 
     def is_denied(self, task: str, attempt: int) -> bool:
@@ -118,7 +119,8 @@ class World:
 
     def _ask(self, name: str, message: Message) -> None:
         """A person asks until there is an answer, and now and then once more."""
-        if name in self._answers and self.rng.random() < 0.9:
+        is_started = name == "start" and self.stored() is not None
+        if (is_started or name in self._answers) and self.rng.random() < 0.9:
             return
         if not self.clock.fault(0.1):
             self._send(message, None)
@@ -166,7 +168,7 @@ class World:
         self._is_up = True
         if self.turns:
             self._presence_known_at = self.clock.now + PRESENCE_KNOWN_S
-        self.state = self.reload()
+        self._read_again()
         self._is_reconciling = False
         # What waits in the inbox comes before any timer that is due.
         self._read_inbox()
@@ -175,7 +177,11 @@ class World:
                 self._set_timer(timer)
             self._reconcile(self._epoch)
 
-    def reload(self) -> InstanceState | None:
+    def _read_again(self) -> None:
+        """What is in memory may be half decided: what is stored is right."""
+        self.state = self.stored()
+
+    def stored(self) -> InstanceState | None:
         """What the store holds."""
         return at_once(self.store.load_instance(ID))
 
@@ -233,7 +239,7 @@ class World:
         if crash is None and self.rng.random() < 0.08:
             self._decide_again(events)
         if crash != "decided":
-            self._commit(turn, events)
+            self._commit(turn)
             commands = turn.commands
             ends = {"committed": 0, "half carried out": len(commands) // 2}
             for command in commands[: ends.get(crash or "", len(commands))]:
@@ -256,6 +262,7 @@ class World:
                 if not isinstance(event, StartRequested):
                     continue
                 self.state = new_state()
+            turn.events.append(event)
             status, seq = self.state.row.status, self.state.row.seq
             outcome = decide_fully(
                 self.definition,
@@ -267,9 +274,11 @@ class World:
             if isinstance(outcome, Ignored):
                 turn.repeats += outcome.commands
                 if not turn.decisions:
-                    assert self.state == self.reload(), f"{outcome} changed the state"
+                    assert self.state == self.stored(), f"{outcome} changed the state"
                 continue
             turn.decisions += outcome
+            if isinstance(event, AttemptTimerFired):
+                self.agents.check_given_up(self.state, event)
             check_decisions(status, self.state, outcome, seq)
             check_counters(self.definition, self.state)
             check_undo(self.definition, self.state, outcome, self._late)
@@ -278,19 +287,19 @@ class World:
     def _decide_again(self, events: Sequence[Event]) -> None:
         """Thrown away before the commit and decided again, it comes to the same."""
         before = self.state
-        self.state = self.reload()
+        self._read_again()
         self._decide(events)
         self.state, again = before, self.state
         assert again == before, "the same events on the same state were decided otherwise"
 
-    def _commit(self, turn: Turn, events: Sequence[Event]) -> None:
-        self.events += events
+    def _commit(self, turn: Turn) -> None:
+        self.events += turn.events
         if self.state is None or not turn.decisions:
             return
         row = self.state.row
         row.version += 1
         self._batch += 1
-        changed = [(ID, attempt) for attempt in turn.attempts]
+        changed = [(ID, attempt) for attempt in turn.attempts if attempt.has_row]
         at_once(self.store.commit(Batch(0, self._epoch, self._batch, 0, [row], changed)))
         self._keep_reconciling(row)
 

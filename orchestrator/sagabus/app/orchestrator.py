@@ -1,45 +1,35 @@
-"""The composition root: the only place that knows both the adapters and the runtime.
+"""The orchestrator as a Python object: what the API, the command line and embedders use.
 
 ::
 
-    async with Orchestrator.open(Settings(config=Path("config/workflows.toml"))) as o:
+    async with Orchestrator.open(config="config/workflows.toml", data="state") as o:
         started = await o.start("deploy_pipeline", {"version": "1.2.3"})
         await o.approve_stage(started.id, "production", by="ann")
-        state = await o.wait(started.id)
+        ended = await o.wait(started.id)
 """
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from time import monotonic
-from typing import Any, Final, Literal, TypeVar
-
-import structlog
+from pathlib import Path
+from typing import Any, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
-from sagabus.adapters.file_watch import watch_files
-from sagabus.adapters.nats_bus import NatsBus
-from sagabus.adapters.nats_child import NatsChild
-from sagabus.adapters.nats_leases import NatsLeases
-from sagabus.adapters.package_data import data_path
-from sagabus.adapters.surreal_store import SurrealStore
+from sagabus.app.background import follow_files, measure
+from sagabus.app.connections import open_bus, open_store
+from sagabus.app.health import VERSION, Health, assess
 from sagabus.core.definition import Definition
 from sagabus.core.instance import Answer, Instance, InstanceState
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
-    BusError,
-    BusUnavailableError,
     ConflictError,
     InstanceNotFoundError,
     InvalidRequestError,
     InvariantError,
     RequestError,
-    StoreError,
-    StoreUnavailableError,
     WorkflowNotFoundError,
 )
 from sagabus.observe.event_log import EventLog
@@ -54,34 +44,6 @@ from sagabus.runtime.starting import check_parameters
 from sagabus.runtime.submission import Submission
 from sagabus.settings import Settings
 from sagabus_agents.wire import CommandMessage, PresenceMessage, is_id
-
-log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
-
-VERSION: Final = version("sagabus")
-_STATISTICS_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentHealth:
-    """How one part of the orchestrator is."""
-
-    ok: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How the orchestrator is; ``degraded`` when any part is not ok."""
-
-    status: Literal["ok", "degraded"]
-    store: ComponentHealth
-    bus: ComponentHealth
-    loops: ComponentHealth
-    config: ComponentHealth
-    agents: int
-    version: str = VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +76,37 @@ class Orchestrator:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator["Orchestrator"]:
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        config: Path | str | None = None,
+        nats: str | None = None,
+        store: str | None = None,
+        data: Path | str | None = None,
+    ) -> AsyncIterator["Orchestrator"]:
         """Run an orchestrator for the time of the context; what was unfinished goes on at once.
 
+        Args:
+            settings: everything that can be set; what follows wins over it.
+            config: the workflows file.
+            nats: address of a NATS server with JetStream; by default one is run as a child.
+            store: ``ws://``, ``surrealkv://`` or ``mem://``; by default embedded, in ``data``.
+            data: directory for the embedded database and the managed NATS server.
+
         Raises:
+            SettingsError: an address cannot be used.
             InvalidConfigError: the workflows file or the policies are wrong.
             StoreError: no database within ``connect_timeout_s``, or it refuses.
             BusError: no NATS within ``connect_timeout_s``, or it refuses.
         """
+        given = {"config": config, "nats_url": nats, "surreal_url": store, "data_dir": data}
+        settings = (settings or Settings()).with_changes(given)
         holder = CatalogHolder(settings.config, CedarPolicies.load)
         async with AsyncExitStack() as stack:
-            store = await _open_store(settings, stack)
-            bus, leases, nats_url = await _open_bus(settings, stack)
-            self = cls._compose(settings, holder, store, bus, leases, nats_url)
+            opened = await open_store(settings, stack)
+            bus, leases, nats_url = await open_bus(settings, stack)
+            self = cls._compose(settings, holder, opened, bus, leases, nats_url)
             await stack.enter_async_context(self._running())
             yield self
 
@@ -167,8 +147,8 @@ class Orchestrator:
         async with listening, asyncio.TaskGroup() as group:
             service = group.create_task(self._ownership.run())
             background = [
-                group.create_task(self._follow_files()),
-                group.create_task(self._measure()),
+                group.create_task(follow_files(self._engine, self._holder)),
+                group.create_task(measure(self._engine, self._ownership, self._holder)),
             ]
             try:
                 await self._until_taken(service)
@@ -369,82 +349,7 @@ class Orchestrator:
 
     async def health(self) -> Health:
         """How everything is."""
-        store = await self._store_health()
-        bus = self._engine.bus
-        bus_health = ComponentHealth(bus.is_connected, "connected" if bus.is_connected else "away")
-        loops = self._loop_health()
-        error = self._holder.last_error
-        config = ComponentHealth(
-            error is None,
-            f"loaded {self._holder.loaded_at.isoformat(timespec='seconds')}"
-            if error is None
-            else f"the files were changed and refused, the old ones are in force: {error}",
-        )
-        is_ok = all(part.ok for part in (store, bus_health, loops, config))
-        return Health(
-            "ok" if is_ok else "degraded", store, bus_health, loops, config, len(self.agents())
-        )
-
-    async def _store_health(self) -> ComponentHealth:
-        try:
-            began = monotonic()
-            await self._engine.store.ping()
-        except StoreError as error:
-            return ComponentHealth(False, str(error))
-        return ComponentHealth(True, f"answers in {(monotonic() - began) * 1e3:.1f} ms")
-
-    def _loop_health(self) -> ComponentHealth:
-        loops = self._ownership.loops
-        bad = [f"{n}: {loop.status}" for n, loop in sorted(loops.items()) if not loop.is_serving]
-        bad += [
-            f"instance {instance} cannot be read: {reason}"
-            for loop in loops.values()
-            for instance, reason in loop.corrupt
-        ]
-        if bad:
-            return ComponentHealth(False, "; ".join(bad))
-        unfinished = sum(loop.unfinished for loop in loops.values())
-        total = self._engine.bus.partitions
-        return ComponentHealth(
-            True, f"{len(loops)} of {total} partitions served, {unfinished} instances unfinished"
-        )
-
-    # --- in the background --------------------------------------------------------------------
-
-    async def _follow_files(self) -> None:
-        holder = self._holder
-        async for _ in watch_files(holder.watched):
-            before = (holder.reloads, holder.refused)
-            await asyncio.to_thread(holder.reload)
-            if holder.refused > before[1]:
-                self.metrics.config_reload(is_ok=False)
-            if holder.reloads > before[0]:
-                self.metrics.config_reload(is_ok=True)
-                await self._ensure_roles()
-
-    async def _ensure_roles(self) -> None:
-        try:
-            await self._engine.bus.ensure(sorted(self._holder.current.roles))
-        except BusError as error:
-            log.warning("roles_not_ensured", error=str(error))  # agents make their own as well
-
-    async def _measure(self) -> None:
-        """Gauges that have to be asked for, and what follows from a new connection."""
-        bus = self._engine.bus
-        generation = bus.generation
-        while True:
-            await asyncio.sleep(_STATISTICS_S)
-            if bus.generation != generation:
-                generation = bus.generation
-                self._engine.presence.listen_anew()
-                await self._ensure_roles()
-            try:
-                for queue in await bus.role_queues():
-                    self.metrics.set_queue(queue.role, queue.queued, queue.oldest_age_s)
-                for number, loop in list(self._ownership.loops.items()):
-                    self.metrics.set_inbox_lag(number, await loop.lag())
-            except BusError as error:
-                log.debug("bus_not_measured", error=str(error))
+        return await assess(self._engine, self._ownership, self._holder, len(self.agents()))
 
 
 def _granted(answer: Answer) -> Mapping[str, Any]:
@@ -464,55 +369,3 @@ def _granted(answer: Answer) -> Mapping[str, Any]:
             raise InvariantError(message)
         case _:
             raise RequestError(message)
-
-
-async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    password = settings.surreal_password
-
-    async def connect() -> SurrealStore:
-        return await SurrealStore.open(
-            settings.store_url,
-            user=settings.surreal_user,
-            password=password.get_secret_value() if password else None,
-            namespace=settings.surreal_namespace,
-            database=settings.surreal_database,
-            migrations=data_path("migrations"),
-        )
-
-    store = await _within(settings.connect_timeout_s, connect, StoreUnavailableError)
-    stack.push_async_callback(store.close)
-    return store
-
-
-async def _open_bus(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[NatsBus, Leases | None, str]:
-    if settings.nats_url is None:
-        child = await stack.enter_async_context(NatsChild(settings.data_dir / "nats"))
-        url = child.url
-    else:
-        url = settings.nats_url
-
-    async def connect() -> NatsBus:
-        return await NatsBus.connect(url, partitions=settings.partitions)
-
-    bus = await _within(settings.connect_timeout_s, connect, BusUnavailableError)
-    stack.push_async_callback(bus.close)
-    leases = None if settings.nats_url is None else NatsLeases(bus, f"sagabus-{uuid.uuid4().hex}")
-    return bus, leases, url
-
-
-async def _within(
-    timeout_s: float, connect: Callable[[], Awaitable[T]], retried: type[Exception]
-) -> T:
-    """Try to connect until it works or the time is over; then the last error says why."""
-    deadline = monotonic() + timeout_s
-    while True:
-        try:
-            return await connect()
-        except retried as error:
-            if monotonic() >= deadline:
-                raise
-            log.warning("waiting_for_connection", error=str(error))
-            await asyncio.sleep(0.5)

@@ -1,0 +1,75 @@
+"""Connecting: the database and the bus, waited for a bounded time."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from time import monotonic
+from typing import TypeVar
+
+import structlog
+
+from sagabus.adapters.nats_bus import NatsBus
+from sagabus.adapters.nats_child import NatsChild
+from sagabus.adapters.nats_leases import NatsLeases
+from sagabus.adapters.package_data import data_path
+from sagabus.adapters.surreal_store import SurrealStore
+from sagabus.errors import BusUnavailableError, StoreUnavailableError
+from sagabus.ports import Leases, Store
+from sagabus.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+async def open_store(settings: Settings, stack: AsyncExitStack) -> Store:
+    """The database, closed with ``stack``; its tables are up to date."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    password = settings.surreal_password
+
+    async def connect() -> SurrealStore:
+        return await SurrealStore.open(
+            settings.store_url,
+            user=settings.surreal_user,
+            password=password.get_secret_value() if password else None,
+            namespace=settings.surreal_namespace,
+            database=settings.surreal_database,
+            migrations=data_path("migrations"),
+        )
+
+    store = await _within(settings.connect_timeout_s, connect, StoreUnavailableError)
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def open_bus(settings: Settings, stack: AsyncExitStack) -> tuple[NatsBus, Leases | None, str]:
+    """The bus, leases where orchestrators may share it, and the address for agents."""
+    if settings.nats_url is None:
+        child = await stack.enter_async_context(NatsChild(settings.data_dir / "nats"))
+        url = child.url
+    else:
+        url = settings.nats_url
+
+    async def connect() -> NatsBus:
+        return await NatsBus.connect(url, partitions=settings.partitions)
+
+    bus = await _within(settings.connect_timeout_s, connect, BusUnavailableError)
+    stack.push_async_callback(bus.close)
+    leases = None if settings.nats_url is None else NatsLeases(bus, f"sagabus-{uuid.uuid4().hex}")
+    return bus, leases, url
+
+
+async def _within(
+    timeout_s: float, connect: Callable[[], Awaitable[T]], retried: type[Exception]
+) -> T:
+    """Try to connect until it works or the time is over; then the last error says why."""
+    deadline = monotonic() + timeout_s
+    while True:
+        try:
+            return await connect()
+        except retried as error:
+            if monotonic() >= deadline:
+                raise
+            log.warning("waiting_for_connection", error=str(error))
+            await asyncio.sleep(0.5)

@@ -1,0 +1,82 @@
+"""How an orchestrator is, part by part."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import monotonic
+from typing import Final, Literal
+
+from sagabus.definitions.holder import CatalogHolder
+from sagabus.errors import StoreError
+from sagabus.ports import Store
+from sagabus.runtime.engine import Engine
+from sagabus.runtime.ownership import Ownership
+
+VERSION: Final = version("sagabus")
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentHealth:
+    """How one part of the orchestrator is."""
+
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the orchestrator is; ``degraded`` when any part is not ok."""
+
+    status: Literal["ok", "degraded"]
+    store: ComponentHealth
+    bus: ComponentHealth
+    loops: ComponentHealth
+    config: ComponentHealth
+    agents: int
+    version: str = VERSION
+
+
+async def assess(
+    engine: Engine, ownership: Ownership, holder: CatalogHolder, agents: int
+) -> Health:
+    """Look at every part."""
+    store = await _store(engine.store)
+    is_connected = engine.bus.is_connected
+    bus = ComponentHealth(is_connected, "connected" if is_connected else "away")
+    loops = _loops(ownership, engine.bus.partitions)
+    config = _config(holder)
+    is_ok = all(part.ok for part in (store, bus, loops, config))
+    return Health("ok" if is_ok else "degraded", store, bus, loops, config, agents)
+
+
+async def _store(store: Store) -> ComponentHealth:
+    began = monotonic()
+    try:
+        await store.ping()
+    except StoreError as error:
+        return ComponentHealth(False, str(error))
+    return ComponentHealth(True, f"answers in {(monotonic() - began) * 1e3:.1f} ms")
+
+
+def _loops(ownership: Ownership, partitions: int) -> ComponentHealth:
+    loops = ownership.loops
+    bad = [f"{n}: {loop.status}" for n, loop in sorted(loops.items()) if not loop.is_serving]
+    bad += [
+        f"instance {instance} cannot be read: {reason}"
+        for loop in loops.values()
+        for instance, reason in loop.corrupt
+    ]
+    if bad:
+        return ComponentHealth(False, "; ".join(bad))
+    unfinished = sum(loop.unfinished for loop in loops.values())
+    return ComponentHealth(
+        True, f"{len(loops)} of {partitions} partitions served, {unfinished} instances unfinished"
+    )
+
+
+def _config(holder: CatalogHolder) -> ComponentHealth:
+    error = holder.last_error
+    if error is None:
+        return ComponentHealth(True, f"loaded {holder.loaded_at.isoformat(timespec='seconds')}")
+    return ComponentHealth(
+        False, f"the files were changed and refused, the old ones are in force: {error}"
+    )

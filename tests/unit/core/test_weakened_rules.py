@@ -1,0 +1,282 @@
+"""The schedules are worth something: each rule of the machine, weakened, makes some of them fail.
+
+The rules tried, one at a time; ``WEAKENED`` holds each with how it is broken here:
+
+- results: matched by stage alone; matched without the attempt's number; a late success is dropped;
+  a late success is kept but not undone; it is undone once only, though an undo ran before it; a
+  late success with a successor on its way counts as the end of the task; a role's result is
+  believed whoever sent it is out (a foreign role cannot occur in a schedule: it is in the tables);
+- claims: granted for attempts that have ended; granted on top of a running one; granted while
+  presence is not known; granted while presence cannot tell yet; a second claim forgets that the
+  first runner may have acted; a repeated claim does not begin its time anew; a claim while settling
+  starts the work again; the delivery limit counts as acted;
+- undoing: oldest stage first; next stage while one is in flight; not settling what runs; timed out
+  means not acted; interrupted means not acted; unclaimed means acted; a retry is sent while
+  undoing; failed compensations are forgotten; the end is not corrected after a failed late undo;
+  ``halt`` is ignored; a parked undo just stays parked when it is cancelled;
+- shell: the state is not read again after a crash; timers are not set again after a crash; what has
+  no answer is not sent again.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from sagabus.core import claims, machine, operators, results, saga, stages, tasks, timers
+from sagabus.core.instance import InstanceState, InstanceStatus, TaskStatus
+from sagabus.core.transition import Ignored
+from tests.unit.core.world import World
+
+#: Weaker rules are found in far fewer.
+SEEDS = 3000
+
+Patch = pytest.MonkeyPatch
+
+
+# --- results ----------------------------------------------------------------------------------
+
+
+def results_are_matched_by_stage_alone(patch: Patch) -> None:
+    receive = results.receive
+
+    def by_stage(t, event):
+        stage = event.task.split("-")[0]
+        for tries in t.state.attempts.values():
+            newest = tries[-1]
+            if newest.stage == stage and newest.role == event.source and newest.is_unanswered:
+                event = replace(event, task=newest.task, attempt=newest.attempt)
+                break
+        return receive(t, event)
+
+    patch.setattr(results, "receive", by_stage)
+
+
+def results_are_matched_without_the_attempt(patch: Patch) -> None:
+    receive = results.receive
+
+    def by_task(t, event):
+        newest = t.state.current(event.task)
+        return receive(t, replace(event, attempt=newest.attempt if newest else 1))
+
+    patch.setattr(results, "receive", by_task)
+
+
+def late_successes_are_dropped(patch: Patch) -> None:
+    patch.setattr(results, "_late_result", lambda *_: Ignored("late"))
+
+
+def late_successes_are_not_undone(patch: Patch) -> None:
+    patch.setattr(saga, "undo_late", lambda *_: None)
+
+
+def late_successes_are_undone_once_only(patch: Patch) -> None:
+    undo_late = saga.undo_late
+
+    def once(t, attempt):
+        if t.state.current(f"{attempt.task}-undo-0") is None:
+            undo_late(t, attempt)
+
+    patch.setattr(saga, "undo_late", once)
+
+
+def late_successes_end_the_task_beside_their_successor(patch: Patch) -> None:
+    patch.setattr(saga, "undo_late", stages.task_succeeded)
+
+
+# --- claims -----------------------------------------------------------------------------------
+
+
+def claims_of_ended_attempts_are_granted(patch: Patch) -> None:
+    receive = claims.receive
+
+    def granted(t, event):
+        attempt = t.state.find(event.task, event.attempt)
+        if attempt is not None and not attempt.is_unanswered:
+            return Ignored("granted", commands=(claims._answer(event, "run"),))
+        return receive(t, event)
+
+    patch.setattr(claims, "receive", granted)
+
+
+def claims_are_granted_whatever(**known: bool) -> Callable[[Patch], None]:
+    def weaken(patch: Patch) -> None:
+        receive = claims.receive
+        patch.setattr(claims, "receive", lambda t, event: receive(t, replace(event, **known)))
+
+    return weaken
+
+
+def claims_are_granted_while_presence_cannot_tell_yet(patch: Patch) -> None:
+    patch.setattr(claims, "UNHEARD", timedelta())
+
+
+def the_first_runner_is_forgotten(patch: Patch) -> None:
+    patch.setattr(claims, "may_have_acted", lambda _: False)
+
+
+def repeated_claims_do_not_begin_their_time(patch: Patch) -> None:
+    def repeat(t, attempt, event):
+        t.do(claims._answer(event, "run"))
+
+    patch.setattr(claims, "_repeat", repeat)
+
+
+def claims_while_settling_start_the_work_again(patch: Patch) -> None:
+    patch.setattr(claims, "_forget", claims._run)
+
+
+# --- undoing ----------------------------------------------------------------------------------
+
+
+def stages_are_undone_oldest_first(patch: Patch) -> None:
+    end_run = saga.end_run
+
+    def backwards(t, run, status, error=None):
+        end_run(t, run, status, error)
+        for each in t.row.runs.values():
+            if each.ended_at is not None and each is not run:
+                each.ended_order += 1
+        run.ended_order = 1
+
+    patch.setattr(saga, "end_run", backwards)
+
+
+def the_next_stage_does_not_wait(patch: Patch) -> None:
+    undo_run = saga._undo_run
+
+    def impatient(t, run):
+        undo_run(t, run)
+        return True
+
+    patch.setattr(saga, "_undo_run", impatient)
+    patch.setattr(saga, "_may_send", lambda *_: True)
+
+
+def late_undos_of_later_stages_are_not_waited_for(patch: Patch) -> None:
+    patch.setattr(saga, "_may_send", lambda t, _: tasks.has_slot(t))
+
+
+def what_runs_is_not_settled(patch: Patch) -> None:
+    def end_at_once(t, run, attempt):
+        if attempt.retry:
+            tasks.end_retry(t, attempt)
+        else:
+            tasks.close(t, attempt, TaskStatus.CANCELLED, is_acted=False)
+        tasks.release(t, attempt)
+        run.failed += 1
+
+    patch.setattr(saga, "_settle", end_at_once)
+
+
+def what_timed_out_has_not_acted(patch: Patch) -> None:
+    patch.setattr(timers, "may_have_acted", lambda _: False)
+
+
+def what_was_interrupted_has_not_acted(patch: Patch) -> None:
+    close = tasks.close
+
+    def innocent(t, attempt, status, *, is_acted, error=None):
+        close(t, attempt, status, is_acted=status is TaskStatus.SUCCEEDED, error=error)
+
+    patch.setattr(results, "close", innocent)
+
+
+def what_was_never_claimed_has_acted(patch: Patch) -> None:
+    for module in (claims, saga, timers):
+        patch.setattr(module, "may_have_acted", lambda _: True)
+
+
+def retries_go_on_while_undoing(patch: Patch) -> None:
+    patch.setattr(stages, "is_forward", lambda row: not row.status.is_terminal)
+
+
+def failed_compensations_are_forgotten(patch: Patch) -> None:
+    finish = saga._finish
+
+    def forget(t):
+        t.row.failed_compensations.clear()
+        for run in t.row.runs.values():
+            run.undo_failed = 0
+        finish(t)
+
+    patch.setattr(saga, "_finish", forget)
+
+
+def the_end_is_not_corrected(patch: Patch) -> None:
+    patch.setattr(saga, "_correct_end", lambda _: None)
+
+
+def a_cancelled_parked_undo_stays_parked(patch: Patch) -> None:
+    cancel = operators.cancel
+
+    def stay(t, event):
+        if t.row.status is InstanceStatus.NEEDS_OPERATOR:
+            return operators._refuse(t, event.command, "parked")
+        return cancel(t, event)
+
+    patch.setattr(operators, "cancel", stay)
+
+
+# --- the shell --------------------------------------------------------------------------------
+
+
+def the_state_is_not_read_again(patch: Patch) -> None:
+    patch.setattr(World, "_read_again", lambda _: None)
+
+
+def timers_are_not_set_again(patch: Patch) -> None:
+    patch.setattr(timers, "timers_of", lambda _: [])
+
+
+def nothing_is_sent_again(patch: Patch) -> None:
+    patch.setattr(World, "_reconcile", lambda *_: None)
+
+
+WEAKENED: list[Callable[[Patch], None]] = [
+    results_are_matched_by_stage_alone,
+    results_are_matched_without_the_attempt,
+    late_successes_are_dropped,
+    late_successes_are_not_undone,
+    late_successes_are_undone_once_only,
+    late_successes_end_the_task_beside_their_successor,
+    claims_of_ended_attempts_are_granted,
+    claims_are_granted_while_presence_cannot_tell_yet,
+    the_first_runner_is_forgotten,
+    repeated_claims_do_not_begin_their_time,
+    claims_while_settling_start_the_work_again,
+    stages_are_undone_oldest_first,
+    the_next_stage_does_not_wait,
+    late_undos_of_later_stages_are_not_waited_for,
+    what_runs_is_not_settled,
+    what_timed_out_has_not_acted,
+    what_was_interrupted_has_not_acted,
+    what_was_never_claimed_has_acted,
+    retries_go_on_while_undoing,
+    failed_compensations_are_forgotten,
+    the_end_is_not_corrected,
+    a_cancelled_parked_undo_stays_parked,
+    the_state_is_not_read_again,
+    timers_are_not_set_again,
+    nothing_is_sent_again,
+]
+for name, known in [
+    ("claims_are_granted_though_another_agent_runs_it", {"is_running_elsewhere": False}),
+    ("claims_are_granted_while_presence_is_not_known", {"is_presence_known": True}),
+]:
+    weaken = claims_are_granted_whatever(**known)
+    weaken.__name__ = name
+    WEAKENED.append(weaken)
+
+
+@pytest.mark.parametrize("weaken", WEAKENED, ids=lambda weaken: weaken.__name__)
+def test_schedules_find_that(weaken: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    weaken(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            World(seed).play()
+        except Exception as error:
+            print(f"{weaken.__name__}: seed {seed}: {type(error).__name__}: {error}")
+            return
+    pytest.fail(f"{SEEDS} schedules, and none of them noticed")
