@@ -307,7 +307,8 @@ async def end_of(world: World, state: InstanceState, crews: list[Crew]) -> End:
             "answers": {key: (answer.ok, answer.code) for key, answer in row.answers.items()},
         },
         attempts={
-            task: [(a.attempt, a.status, a.acted, a.output) for a in tries]
+            # Whether an unclaimed attempt may have run already, when it is sent again, is not known.
+            task: [(a.attempt, a.status, a.acted and a.claim, a.output) for a in tries]
             for task, tries in state.attempts.items()
         },
         # Two tasks run side by side: which of them is first is chance. A task that is sent again

@@ -260,9 +260,9 @@ def assert_sound(
 ) -> Account:
     """Everything ended as it should, nothing is missing, nothing claimed was done twice."""
     found = account(journeys, statuses, killed)
-    assert not found.missing
-    assert not found.claimed_twice
-    assert not found.surplus
+    assert not found.missing, found.missing
+    assert not found.claimed_twice, found.claimed_twice
+    assert not found.surplus, found.surplus
     return found
 
 

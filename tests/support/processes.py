@@ -147,7 +147,8 @@ class Program:
 class Orchestrator(Program):
     """``sagabus up``, or ``sagabus orchestrator`` when ``nats_url`` is given, on a free port.
 
-    ``env`` may hold further settings. Entering the context waits until it is ready.
+    ``env`` may hold further settings. Entering the context waits until it is ready, unless
+    ``is_awaited`` is False.
     """
 
     def __init__(
@@ -158,6 +159,7 @@ class Orchestrator(Program):
         nats_url: str | None = None,
         env: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        is_awaited: bool = True,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.config = directory / "workflows.toml"
@@ -174,6 +176,7 @@ class Orchestrator(Program):
             directory,
             env={**({} if nats_url is None else {"SAGABUS_NATS_URL": nats_url}), **(env or {})},
         )
+        self._is_awaited = is_awaited
         self._http = httpx.Client(timeout=40.0, trust_env=False)
         #: From the start of the process to its readiness, at the last start.
         self.ready_after_s = 0.0
@@ -182,7 +185,8 @@ class Orchestrator(Program):
         with ExitStack() as stack:
             stack.push(super().__exit__)
             self.start()
-            self.wait_ready()
+            if self._is_awaited:
+                self.wait_ready()
             stack.pop_all()
         return self
 
@@ -277,3 +281,18 @@ def all_of(programs: Sequence[Program]) -> Iterator[None]:
         for program in programs:
             stack.enter_context(program)
         yield
+
+
+def sagabus(
+    *arguments: str | Path, url: str = "", cwd: Path = ROOT, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """One command of the command line, run to its end; ``url``: of the orchestrator."""
+    return subprocess.run(
+        [*SAGABUS, *map(str, arguments)],
+        cwd=cwd,
+        env=environment(**({"SAGABUS_URL": url} if url else {}), **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

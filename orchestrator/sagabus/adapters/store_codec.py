@@ -102,7 +102,8 @@ def load_document(text: str) -> dict[str, Any]:
 
 def _dump(adapter: TypeAdapter[_T], value: _T, instance_id: str) -> str:
     try:
-        return adapter.dump_json(value, warnings="none", exclude_defaults=True).decode()
+        # Past the adapter's own method: it is called for every row.
+        return adapter.serializer.to_json(value, warnings="none", exclude_defaults=True).decode()
     except PydanticSerializationError as error:
         raise InvariantError(
             f"instance {instance_id} holds a value that cannot be stored: {error}",

@@ -1,5 +1,6 @@
 """How an orchestrator is, part by part."""
 
+import asyncio
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
@@ -12,6 +13,8 @@ from sagabus.runtime.engine import Engine
 from sagabus.runtime.ownership import Ownership
 
 VERSION: Final = version("sagabus")
+#: Who asks how it is waits a few seconds at most; a stalled database would answer much later.
+_STORE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,12 @@ async def assess(
 async def _store(store: Store) -> ComponentHealth:
     began = monotonic()
     try:
-        await store.ping()
+        async with asyncio.timeout(_STORE_S):
+            await store.ping()
     except StoreError as error:
         return ComponentHealth(False, str(error))
+    except TimeoutError:
+        return ComponentHealth(False, f"no answer within {_STORE_S:g} s")
     return ComponentHealth(True, f"answers in {(monotonic() - began) * 1e3:.1f} ms")
 
 

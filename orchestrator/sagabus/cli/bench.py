@@ -21,6 +21,7 @@ import psutil
 import uvloop
 
 from sagabus.app import Orchestrator
+from sagabus.cli.collector import collect_rarely
 from sagabus.cli.output import say, say_json, say_table
 from sagabus.observe import logging
 from sagabus.settings import Settings
@@ -191,6 +192,7 @@ async def bench(
 def run(*, workflows: int, stages: int, in_flight: int, repeat: int, is_json: bool) -> None:
     """Measure, and print a table or, with ``is_json``, one JSON document."""
     logging.configure("warning")
+    collect_rarely()
     result = uvloop.run(
         bench(
             workflows=workflows,

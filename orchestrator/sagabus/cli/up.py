@@ -13,6 +13,7 @@ from sagabus.adapters.package_data import data_path
 from sagabus.api.application import create_app
 from sagabus.api.server import serve
 from sagabus.app import VERSION, Orchestrator
+from sagabus.cli.collector import collect_rarely
 from sagabus.cli.data_dir import Endpoints, announced, locked
 from sagabus.cli.demo_agents import demo_agents
 from sagabus.cli.output import say, say_json
@@ -28,6 +29,7 @@ def run(settings: Settings, *, is_config_given: bool, with_agents: bool, is_json
         SagabusError: it cannot start, or cannot go on.
     """
     configure(settings.log_level, settings.log_format)
+    collect_rarely()
     settings = with_config(settings, is_given=is_config_given)
     process = _Process(settings, with_agents=with_agents, is_json=is_json)
     try:

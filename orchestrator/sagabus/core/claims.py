@@ -35,6 +35,8 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
     if may_run_already and t.at - (attempt.started_at or attempt.created_at) < UNHEARD:
         return Ignored("presence_not_known_yet")
+    if attempt.kind == "task" and t.row.status is InstanceStatus.NEEDS_OPERATOR:
+        return Ignored("parked", commands=(_answer(event, "hold"),))
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
     elif attempt.kind == "task" and t.row.status is InstanceStatus.COMPENSATING:

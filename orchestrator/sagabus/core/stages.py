@@ -98,10 +98,13 @@ def task_succeeded(t: Transition, attempt: Attempt) -> None:
     run.succeeded += 1
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
-    t.record(
-        "TaskCompleted", {**identity(attempt), "agent": attempt.agent, "duration_s": duration_s}
-    )
+    data = {**identity(attempt), "agent": attempt.agent, "duration_s": duration_s}
+    t.record("TaskCompleted", data)
     _task_ended(t, run)
+    if run.status is StageStatus.SUCCEEDED:
+        # The end of a stage is no entry of its own: most stages have one task.
+        data["stage_duration_s"] = (t.at - run.started_at).total_seconds()
+        data["next"] = list(t.stage(run.stage).routes.on_success)
 
 
 def task_failed(
@@ -152,16 +155,7 @@ def _task_ended(t: Transition, run: StageRun) -> None:
 
 def _run_succeeded(t: Transition, key: str, run: StageRun) -> None:
     saga.end_run(t, run, StageStatus.SUCCEEDED)
-    following = t.stage(run.stage).routes.on_success
-    t.record(
-        "StageCompleted",
-        {
-            "stage": run.stage,
-            "duration_s": (t.at - run.started_at).total_seconds(),
-            "next": list(following),
-        },
-    )
-    for name in following:
+    for name in t.stage(run.stage).routes.on_success:
         begin_run(t, name, (key, run))
 
 

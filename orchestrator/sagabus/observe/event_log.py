@@ -23,7 +23,6 @@ LINES: Final[Mapping[str, tuple[int, str]]] = {
     "WorkflowCancelled": (_INFO, "workflow_cancelled"),
     "RollbackRevised": (_WARNING, "rollback_revised"),
     "WorkflowNeedsOperator": (_ERROR, "workflow_needs_operator"),
-    "StageCompleted": (_INFO, "scheduling_next_stages"),
     "StageFailed": (_WARNING, "stage_failed"),
     "StageDenied": (_ERROR, "cedar_authorization_denied"),
     "TaskScheduled": (_INFO, "task_scheduled"),
@@ -62,4 +61,14 @@ class EventLog:
         if isinstance(error, Mapping):
             fields["error"] = error.get("message", "")
             fields["error_type"] = error.get("type", "")
+        following = fields.pop("next", None)
         self._log.log(level, name, workflow_id=instance, workflow=workflow, **fields)
+        if following:
+            self._log.log(
+                level,
+                "scheduling_next_stages",
+                workflow_id=instance,
+                workflow=workflow,
+                stage=fields["stage"],
+                next=following,
+            )

@@ -52,7 +52,6 @@ class Metrics:
             "WorkflowRolledBack": self._workflow_rolled_back,
             "WorkflowCancelled": self._workflow_cancelled,
             "WorkflowNeedsOperator": self._workflow_parked,
-            "StageCompleted": self._stage_ended,
             "StageFailed": self._stage_ended,
             "StageDenied": self._stage_denied,
             "TaskCompleted": self._task_completed,
@@ -238,8 +237,10 @@ class Metrics:
         self._denials.inc()
         self._stage_ended(workflow, data)
 
-    def _task_completed(self, _: str, data: Mapping[str, Any]) -> None:
+    def _task_completed(self, workflow: str, data: Mapping[str, Any]) -> None:
         self._task_seconds[data["role"]].observe(data["duration_s"])
+        if "stage_duration_s" in data:  # it ended its stage
+            self._stage_seconds[workflow, data["stage"]].observe(data["stage_duration_s"])
 
     def _task_failed(self, _: str, data: Mapping[str, Any]) -> None:
         self._tasks_failed[data["role"]].inc()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any, Final
 
@@ -104,10 +104,10 @@ class Following:
             while True:
                 change.clear()
                 yield None
-                try:
-                    await asyncio.wait_for(change.wait(), _LOOK_S)
-                except TimeoutError:
-                    continue
+                # Not ``wait_for``: before Python 3.12 it now and then swallows a cancellation.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await change.wait()
         finally:
             followers = self._changes[instance]
             followers.discard(change)

@@ -16,6 +16,7 @@ from sagabus.core.events import AttemptTimerFired, ClaimReceived, Event, ResultR
 from sagabus.core.instance import Attempt, InstanceState
 from sagabus.core.tasks import GRACE, plan_of
 from tests.unit.core.clock import BASE, Clock
+from tests.unit.core.turn import Parked
 
 ACK_WAIT_S = 10.0
 BEAT_S = 2.0
@@ -24,7 +25,7 @@ ASK_AGAIN_S = 3.0
 
 Key = tuple[str, int]
 #: What an event is made of when it is read, given whether presence is known.
-Message = Callable[[bool], Event]
+Message = Callable[[bool], Event | Parked]
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +117,7 @@ class Agents:
         """Tell an agent the answer to its claim."""
         run = self._by_name[command.reply]
         # An agent that asks again and again is heard in the end.
-        if run.unheard < 2 and self._clock.fault(0.1):
+        if run.unheard < 2 and self._clock.fault(0.15):
             run.unheard += 1
             return
         if run.is_done or run.is_answered:
@@ -125,7 +126,7 @@ class Agents:
         match command.answer:
             case "run":
                 self._begin(run)
-            case "skip":
+            case "skip" | "hold":
                 run.is_over = True
                 run.copy.is_there = False
             case "later":
@@ -227,14 +228,14 @@ class Agents:
         attempt = run.copy.attempt
         timeout = plan_of(self._definition, attempt).timeout
         limit_s = None if timeout is None else timeout.total_seconds()
-        takes_s = rng.choice((0.2, 1.0, 6.0)) * (rng.random() + 0.05)
+        takes_s = rng.choice((0.2, 1.0, 9.0)) * (rng.random() + 0.05)
         fail_rate = self._fail_rate if attempt.kind == "task" else self._undo_fail_rate
         if self._clock.fault(0.15):  # it dies, before or after it acted
             later(takes_s * rng.random(), self._act, run)
             later(takes_s * rng.random(), self._die, run)
-        elif limit_s is not None and self._clock.fault(0.15):  # it hangs far beyond its limit
+        elif limit_s is not None and self._clock.fault(0.25):  # it hangs far beyond its limit
             run.is_stuck = True
-            takes_s = limit_s + GRACE.total_seconds() + rng.random() * 40
+            takes_s = limit_s + GRACE.total_seconds() + rng.random() ** 3 * 40
             later(takes_s, self._act, run)
             later(takes_s, self._end, run, "succeeded")
         elif rng.random() < fail_rate:
@@ -309,4 +310,3 @@ class Agents:
             output={"by": agent},
             **outcome,
         )
-

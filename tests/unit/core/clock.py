@@ -19,7 +19,7 @@ class Clock:
         self.rng = Random(seed)
         self.now = 0.0
         #: A fair world: after so many faults everything is delivered.
-        self.faults = self.rng.choice((0, 3, 6, 12))
+        self.faults = self.rng.choice((0, 4, 8, 16))
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
 

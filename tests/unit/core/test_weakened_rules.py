@@ -1,21 +1,21 @@
 """The schedules are worth something: each rule of the machine, weakened, makes some of them fail.
 
-The rules tried, one at a time; ``WEAKENED`` holds each with how it is broken here:
+One rule is broken at a time, by replacing one function of the machine or of the simulated shell:
 
 - results: matched by stage alone; matched without the attempt's number; a late success is dropped;
-  a late success is kept but not undone; it is undone once only, though an undo ran before it; a
-  late success with a successor on its way counts as the end of the task; a role's result is
-  believed whoever sent it is out (a foreign role cannot occur in a schedule: it is in the tables);
-- claims: granted for attempts that have ended; granted on top of a running one; granted while
-  presence is not known; granted while presence cannot tell yet; a second claim forgets that the
-  first runner may have acted; a repeated claim does not begin its time anew; a claim while settling
-  starts the work again; the delivery limit counts as acted;
-- undoing: oldest stage first; next stage while one is in flight; not settling what runs; timed out
-  means not acted; interrupted means not acted; unclaimed means acted; a retry is sent while
-  undoing; failed compensations are forgotten; the end is not corrected after a failed late undo;
-  ``halt`` is ignored; a parked undo just stays parked when it is cancelled;
-- shell: the state is not read again after a crash; timers are not set again after a crash; what has
-  no answer is not sent again.
+  is kept but not undone; is undone once only, though an undo ran before it; ends the task beside
+  its successor;
+- claims: granted for attempts that have ended; granted on top of an agent that presence lists;
+  granted while presence is not known; granted while presence cannot tell of the first one yet; a
+  second claim forgets that the first runner may have acted; a repeated claim does not begin its
+  time anew; a claim while settling starts the work again;
+- undoing: oldest stage first; the next stage does not wait; a late undo of a later stage is not
+  waited for; what runs is not settled; what timed out, or was interrupted, has not acted; what was
+  never claimed has; retries go on; failed compensations are forgotten; the end is not corrected
+  after a late undo failed; ``halt`` is ignored; a parked undo stays parked when it is cancelled;
+- limits and people: slots are not counted; a command that comes twice is decided twice;
+- shell: the state is not read again after a crash; timers are not set again; what has no answer is
+  not sent again.
 """
 
 from collections.abc import Callable
@@ -24,13 +24,13 @@ from datetime import timedelta
 
 import pytest
 
-from sagabus.core import claims, machine, operators, results, saga, stages, tasks, timers
-from sagabus.core.instance import InstanceState, InstanceStatus, TaskStatus
+from sagabus.core import claims, operators, results, saga, stages, tasks, timers
+from sagabus.core.instance import InstanceStatus, TaskStatus
 from sagabus.core.transition import Ignored
 from tests.unit.core.world import World
 
 #: Weaker rules are found in far fewer.
-SEEDS = 3000
+SEEDS = 5000
 
 Patch = pytest.MonkeyPatch
 
@@ -219,6 +219,25 @@ def a_cancelled_parked_undo_stays_parked(patch: Patch) -> None:
     patch.setattr(operators, "cancel", stay)
 
 
+def halt_is_ignored(patch: Patch) -> None:
+    proceed = saga.proceed
+
+    def undo_all(t):
+        if t.row.status is InstanceStatus.COMPENSATING and not t.row.active_runs:
+            t.row.undo_order = t.row.ended_count if t.row.undo_order is None else t.row.undo_order
+        proceed(t)
+
+    patch.setattr(saga, "proceed", undo_all)
+
+
+def slots_are_not_counted(patch: Patch) -> None:
+    patch.setattr(stages, "has_slot", lambda _: True)
+
+
+def commands_are_decided_twice(patch: Patch) -> None:
+    patch.setattr(operators, "_known_answer", lambda *_: None)
+
+
 # --- the shell --------------------------------------------------------------------------------
 
 
@@ -257,6 +276,9 @@ WEAKENED: list[Callable[[Patch], None]] = [
     failed_compensations_are_forgotten,
     the_end_is_not_corrected,
     a_cancelled_parked_undo_stays_parked,
+    halt_is_ignored,
+    slots_are_not_counted,
+    commands_are_decided_twice,
     the_state_is_not_read_again,
     timers_are_not_set_again,
     nothing_is_sent_again,

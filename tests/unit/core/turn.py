@@ -2,14 +2,23 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sagabus.core.commands import AuthorizeTask, Command, DispatchTask
 from sagabus.core.definition import Definition
 from sagabus.core.events import Event, PolicyDecided, TaskRefused
 from sagabus.core.instance import Attempt, InstanceState
-from sagabus.core.machine import decide
+from sagabus.core.machine import decide, park
 from sagabus.core.transition import Decision, Ignored
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The shell found a bug and stops the instance: not an event, but it happens like one."""
+
+    at: datetime
+
 
 #: Says of a task and attempt whether the policies deny it, or the bus refuses it.
 Luck = Callable[[str, int], bool]
@@ -20,7 +29,7 @@ class Turn:
     """What a batch changes and asks for."""
 
     decisions: list[Decision] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[Event | Parked] = field(default_factory=list)
     #: Answers that repeat what was said before.
     repeats: list[Command] = field(default_factory=list)
 
@@ -44,12 +53,15 @@ class Turn:
 def decide_fully(
     definition: Definition,
     state: InstanceState,
-    event: Event,
+    event: Event | Parked,
     *,
     is_denied: Luck,
     is_refused: Luck,
 ) -> Sequence[Decision] | Ignored:
     """Decide an event, then what the policies and the bus say to it."""
+    if isinstance(event, Parked):
+        is_over = state.row.status.is_terminal
+        return Ignored("ended") if is_over else [park(definition, state, event.at, "a bug")]
     outcome = decide(definition, state, event)
     if isinstance(outcome, Ignored):
         return outcome

@@ -39,7 +39,7 @@ from tests.unit.core.clock import BASE, Clock
 from tests.unit.core.invariants import check_counters, check_decisions
 from tests.unit.core.judgement import check_undo, judge_end
 from tests.unit.core.random_definitions import random_definition
-from tests.unit.core.turn import Turn, decide_fully
+from tests.unit.core.turn import Parked, Turn, decide_fully
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class World:
         self.store = MemoryStore()
         self.state: InstanceState | None = None
         #: Every event that was decided and stored, in order.
-        self.events: list[Event] = []
+        self.events: list[Event | Parked] = []
         #: Batches decided so far.
         self.turns = 0
         self._crash_at = crash_at
@@ -99,10 +99,15 @@ class World:
             self.clock.later(self.rng.random() ** 2 * 60, self._cancel, "cancel")
         if self.rng.random() < 0.05:
             self.clock.later(self.rng.random() * 10, self._answer_gate, "early", "s1")
+        if self.rng.random() < 0.03:
+            self.clock.later(self.rng.random() * 20, self._send, self._park, None)
         self.clock.run()
         assert self.state is not None
         assert self.state == self.stored(), "memory and store disagree"
         judge_end(self.definition, self.state, self.agents.effects)
+
+    def _park(self, _: bool) -> Parked:
+        return Parked(self.clock.at)
 
     def is_denied(self, task: str, attempt: int) -> bool:
         """What the policies say, always the same of the same."""
@@ -136,9 +141,9 @@ class World:
     def _react(self, event: dict[str, Any]) -> None:
         name = f"{event['type']}-{event['seq']}"
         if event["type"] == "ApprovalRequested":
-            self.clock.later(self.rng.random() * 20, self._answer_gate, name, event["data"]["stage"])
+            wait_s = self.rng.random() * 20
+            self.clock.later(wait_s, self._answer_gate, name, event["data"]["stage"])
         elif event["type"] == "WorkflowNeedsOperator":
-            assert self.definition.saga_on_failed_undo == "park"
             self.clock.later(self.rng.random() * 20, self._cancel, name)
 
     # --- the inbox ----------------------------------------------------------------------------
@@ -253,9 +258,9 @@ class World:
     def _crash_point(self) -> str | None:
         if self._crash_at is not None and self._crash_at[0] == self.turns:
             return self._crash_at[1]
-        return self.rng.choice(CRASH_POINTS) if self.clock.fault(0.03) else None
+        return self.rng.choice(CRASH_POINTS) if self.clock.fault(0.06) else None
 
-    def _decide(self, events: Sequence[Event]) -> Turn:
+    def _decide(self, events: Sequence[Event | Parked]) -> Turn:
         turn = Turn()
         for event in events:
             if self.state is None:
@@ -284,7 +289,7 @@ class World:
             check_undo(self.definition, self.state, outcome, self._late)
         return turn
 
-    def _decide_again(self, events: Sequence[Event]) -> None:
+    def _decide_again(self, events: Sequence[Event | Parked]) -> None:
         """Thrown away before the commit and decided again, it comes to the same."""
         before = self.state
         self._read_again()
