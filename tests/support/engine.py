@@ -71,9 +71,10 @@ async def until(condition: Callable[[], Awaitable[T | None]], wait_s: float = WA
 
 
 def shorten_grace(monkeypatch: pytest.MonkeyPatch, grace_s: float) -> None:
-    """What is given to an agent beyond its time limit is a constant of the core."""
+    """Hurry two constants of the core: the time beyond a limit, and that of two presence beats."""
     for module in (tasks, claims, saga, timers):
         monkeypatch.setattr(module, "GRACE", timedelta(seconds=grace_s))
+    monkeypatch.setattr(claims, "UNHEARD", claims.UNHEARD / HURRY)
 
 
 # --- worlds: a store, a bus, and the agents' and the clients' way to it -----------------------

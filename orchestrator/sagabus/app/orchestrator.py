@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from time import monotonic
+from typing import Any, Final, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.app.background import follow_files, measure
@@ -44,6 +45,10 @@ from sagabus.runtime.starting import check_parameters
 from sagabus.runtime.submission import Submission
 from sagabus.settings import Settings
 from sagabus_agents.wire import CommandMessage, PresenceMessage, is_id
+
+
+#: Who finds every partition served by others for this long stands by.
+_STANDBY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +169,12 @@ class Orchestrator:
             raise body_error
 
     async def _until_taken(self, service: asyncio.Task[None]) -> None:
-        """Wait until the partitions are loaded, where nobody else may be serving them."""
+        """Wait until what this orchestrator serves is loaded; nothing, where others serve all."""
+        began = monotonic()
         while not service.done():
             loops = list(self._ownership.loops.values())
-            if loops and all(loop.status != "taking" for loop in loops):
+            is_standby = not loops and monotonic() - began > _STANDBY_S
+            if is_standby or (loops and all(loop.status != "taking" for loop in loops)):
                 return
             await asyncio.sleep(0.01)
 
