@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -81,7 +79,11 @@ def test_what_happened_can_be_looked_at(terminal: Terminal) -> None:
     listed = terminal.read("list", "--workflow", "deploy_pipeline", "--limit", "500")
     assert "seen" in {item["id"] for item in listed["items"]}
     shown = terminal.read("show", "seen")
-    assert [stage["stage"] for stage in shown["stages"]] == ["provision", "migrate_db", "smoke_test"]
+    assert [stage["stage"] for stage in shown["stages"]] == [
+        "provision",
+        "migrate_db",
+        "smoke_test",
+    ]
     assert {task["status"] for task in shown["tasks"]} == {"succeeded"}
     assert "smoke_test" in terminal.run("show", "seen")
     events = terminal.read("history", "seen")["items"]
@@ -213,7 +215,7 @@ def test_ctrl_c_ends_everything_and_removes_the_endpoints(tmp_path: Path) -> Non
     with Orchestrator(tmp_path, WORKFLOWS, options=["--agents"]) as orchestrator:
         children = psutil.Process(orchestrator.pid).children(recursive=True)
         assert len(children) > DEMO_AGENTS
-        sagabus("start", "deploy_pipeline", "-p", "delay_s=5", url=orchestrator.url)
+        sagabus("start", "deploy_pipeline", "-p", "delay_s=2", url=orchestrator.url)
         orchestrator.interrupt()
         assert orchestrator.ended() == 0
         _, alive = psutil.wait_procs(children, timeout=20)
@@ -275,11 +277,3 @@ def test_bad_workflows_file_ends_the_start_with_the_report(tmp_path: Path) -> No
     assert "agnets" in done.stderr
     assert "timeuot" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_impatient_second_ctrl_c_still_ends_it(tmp_path: Path) -> None:
-    with Orchestrator(tmp_path, WORKFLOWS) as orchestrator:
-        orchestrator.interrupt()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(orchestrator.pid, signal.SIGINT)
-        assert orchestrator.ended() in {0, 1}

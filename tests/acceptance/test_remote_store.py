@@ -29,7 +29,10 @@ SEED = int(os.environ.get("SAGABUS_TEST_SEED", "1"))
 
 
 def run_under_fire(
-    directory: Path, strikes: int, instances: int, strike: Callable[[Orchestrator, SurrealServer], None]
+    directory: Path,
+    strikes: int,
+    instances: int,
+    strike: Callable[[Orchestrator, SurrealServer], None],
 ) -> None:
     """Run the journeys while ``strike`` hits the database; check what must hold."""
     rng = random.Random(SEED)

@@ -17,22 +17,9 @@ import orjson
 import pytest
 
 from sagabus.core.instance import InstanceState
-from tests.support.engine import (
-    Crew,
-    Dynasty,
-    Fail,
-    Hang,
-    Link,
-    MemoryWorld,
-    Outcome,
-    World,
-    command,
-    ended,
-    real_world,
-    running,
-    shorten_grace,
-    until,
-)
+from tests.support.crew import Crew, Fail, Hang, Outcome, command
+from tests.support.engine import Dynasty, ended, running, shorten_grace
+from tests.support.worlds import Link, MemoryWorld, World, real_world, until
 
 CONFIG = """
 [engine.defaults]
@@ -246,7 +233,9 @@ class End:
     undone: list[tuple[str, int, str, str]]
 
 
-async def play(config: Path, world: World, scenario: Any, fate: Fate, number: int) -> tuple[End, int]:
+async def play(
+    config: Path, world: World, scenario: Any, fate: Fate, number: int
+) -> tuple[End, int]:
     instance = f"i{number}"
     dynasty = Dynasty(config, world, fate)
     stage = Stage(instance, world, dynasty, await world.link(), {})
@@ -274,8 +263,7 @@ async def check_events(world: World, instance: str) -> None:
         for event in entry.events
     ]
     told = {
-        (event["seq"], event["type"])
-        for event in map(orjson.loads, await world.events(instance))
+        (event["seq"], event["type"]) for event in map(orjson.loads, await world.events(instance))
     }
     assert told == set(stored)
     assert [seq for seq, _ in stored] == list(range(1, len(stored) + 1))
@@ -307,14 +295,16 @@ async def end_of(world: World, state: InstanceState, crews: list[Crew]) -> End:
             "answers": {key: (answer.ok, answer.code) for key, answer in row.answers.items()},
         },
         attempts={
-            # Whether an unclaimed attempt may have run already, when it is sent again, is not known.
+            # Whether an unclaimed attempt that is sent again has run is not known.
             task: [(a.attempt, a.status, a.acted and a.claim, a.output) for a in tries]
             for task, tries in state.attempts.items()
         },
         # Two tasks run side by side: which of them is first is chance. A task that is sent again
         # is claimed, whatever its stage: then its start is known.
         history=sorted(
-            f"{e['type']} {e['data'].get('task', '')}" for e in history if e["type"] != "TaskStarted"
+            f"{e['type']} {e['data'].get('task', '')}"
+            for e in history
+            if e["type"] != "TaskStarted"
         ),
         effects={name.split()[1]: count for name, count in effects.items()},
         undone=undone,

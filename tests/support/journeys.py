@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.processes import Orchestrator, Program, until
+from tests.support.processes import TERMINAL, Orchestrator, Program, until
 
 WORKFLOWS = """
 [[workflows]]
@@ -52,7 +52,6 @@ approval_required = true
 compensation_agents = ["claimed"]
 """
 
-TERMINAL = frozenset({"completed", "failed", "rolled_back", "cancelled"})
 #: Effects that a journey's end demands: (task, phase).
 COMPLETED = {("reserve-1-0", "end"), ("notify-1-0", "end"), ("ship-1-0", "end")}
 ROLLED_BACK = {
@@ -221,9 +220,7 @@ class Account:
         )
 
 
-def account(
-    journeys: Journeys, statuses: dict[str, str], killed: Collection[int] = ()
-) -> Account:
+def account(journeys: Journeys, statuses: dict[str, str], killed: Collection[int] = ()) -> Account:
     """Compare the log of effects with how the instances ended; ``killed``: pids of agents."""
     found = Account()
     phases: dict[str, set[tuple[str, str]]] = defaultdict(set)

@@ -26,6 +26,7 @@ SAGABUS = (sys.executable, "-m", "sagabus_agents.command")
 WAIT_S = 30.0
 POLL_S = 0.02
 LOG_TAIL = 4000
+TERMINAL = frozenset({"completed", "failed", "rolled_back", "cancelled"})
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -255,6 +256,11 @@ class Orchestrator(Program):
         """One instance as it stands."""
         found: dict[str, Any] = self.get(f"/api/v1/workflow-executions/{id}")
         return found
+
+    def at_end(self, id: str) -> dict[str, Any] | None:
+        """One instance, once it has ended."""
+        found = self.instance(id)
+        return found if found["status"] in TERMINAL else None
 
     def history(self, id: str) -> list[dict[str, Any]]:
         """Everything that happened to an instance."""

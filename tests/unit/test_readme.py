@@ -3,10 +3,9 @@
 import re
 from pathlib import Path
 
+from sagabus.definitions.catalog import Catalog
 from sagabus_agents import Agent
 from sagabus_agents.testing import run_task
-
-from sagabus.definitions.catalog import Catalog
 
 _README = (Path(__file__).parents[2] / "README.md").read_text()
 

@@ -46,7 +46,6 @@ from sagabus.runtime.submission import Submission
 from sagabus.settings import Settings
 from sagabus_agents.wire import CommandMessage, PresenceMessage, is_id
 
-
 #: Who finds every partition served by others for this long stands by.
 _STANDBY_S: Final = 5.0
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from sagabus.core.commands import SetTimer
-from sagabus.core.instance import Attempt
+from sagabus.core.instance import InstanceState
 from sagabus.core.timers import timers_of
 from sagabus.errors import (
     BusUnavailableError,
@@ -149,7 +149,7 @@ class PartitionLoop:
         for state in self._roster.states():
             for timer in timers_of(state):
                 self._timers.add(state.row.id, timer)
-        await tell_again(engine.bus, claim, self._roster.states(), self._load_attempts)
+        await tell_again(engine.bus, claim, self._roster.states(), self._load)
         self._published = claim.batch
         self.status = "serving"
         log.info(
@@ -159,8 +159,8 @@ class PartitionLoop:
             instances=len(self._roster),
         )
 
-    async def _load_attempts(self, instance: str) -> list[Attempt]:
-        return await self._patiently(lambda: self._engine.store.load_attempts(instance))
+    async def _load(self, instance: str) -> InstanceState | None:
+        return await self._patiently(lambda: self._engine.store.load_instance(instance))
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call the store again and again while it is away."""

@@ -5,20 +5,21 @@ does no harm: events have their numbers, and a task is withdrawn once.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from itertools import chain
 
 from sagabus.core.commands import WithdrawTask
-from sagabus.core.instance import Attempt, InstanceState, TaskStatus
+from sagabus.core.instance import InstanceState, TaskStatus
 from sagabus.ports import Bus, HistoryEntry, PartitionClaim
 from sagabus.runtime.outward import event_messages, tell
 
 #: How an attempt stands that was given up without its agent's word.
 _GIVEN_UP = frozenset({TaskStatus.CANCELLED, TaskStatus.TIMED_OUT, TaskStatus.UNKNOWN})
 
-LoadAttempts = Callable[[str], Awaitable[list[Attempt]]]
+LoadInstance = Callable[[str], Awaitable[InstanceState | None]]
 
 
 async def tell_again(
-    bus: Bus, claim: PartitionClaim, states: Iterable[InstanceState], load: LoadAttempts
+    bus: Bus, claim: PartitionClaim, states: Iterable[InstanceState], load: LoadInstance
 ) -> None:
     """Say what the last batch had to say, where it is not known to be said.
 
@@ -26,7 +27,7 @@ async def tell_again(
         bus: where to.
         claim: what the partition's row tells of the last batch.
         states: every unfinished instance, with its open attempts.
-        load: all attempts of an instance.
+        load: an instance with all its attempts.
     """
     for state in states:
         for withdrawal in _unanswered_cancellations(state):
@@ -43,15 +44,14 @@ def _unanswered_cancellations(state: InstanceState) -> Iterator[WithdrawTask]:
     """What still runs of a cancelled instance; a compensation is never cancelled."""
     if not state.row.cancel_requested:
         return
-    for tries in state.attempts.values():
-        for attempt in tries:
-            if attempt.kind == "task" and attempt.status is TaskStatus.RUNNING:
-                yield WithdrawTask(attempt, "cancelled", is_purged=False)
+    for attempt in chain.from_iterable(state.attempts.values()):
+        if attempt.kind == "task" and attempt.status is TaskStatus.RUNNING:
+            yield WithdrawTask(attempt, "cancelled", is_purged=False)
 
 
-def _withdrawals(entry: HistoryEntry, attempts: Iterable[Attempt]) -> Iterator[WithdrawTask]:
+def _withdrawals(entry: HistoryEntry, state: InstanceState | None) -> Iterator[WithdrawTask]:
     """What the transition gave up: a batch has one time for all that it does."""
     at = entry.events[-1]["at"]
-    for attempt in attempts:
+    for attempt in chain.from_iterable(state.attempts.values() if state is not None else ()):
         if attempt.ended_at == at and attempt.status in _GIVEN_UP:
             yield WithdrawTask(attempt, attempt.error.type if attempt.error else "cancelled")
