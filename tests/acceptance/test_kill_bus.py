@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.effects import account, assert_sound
 from tests.support.journeys import (
     WORKFLOWS,
     Journeys,
-    account,
     agents,
     assert_histories_are_gapless,
-    assert_sound,
     at_each,
     kill_moments,
 )
@@ -41,7 +40,7 @@ def test_bus_killed_and_started_on_its_store_repeats_nothing_claimed(
         moments = kill_moments(rng, kills, journeys.expected_lines())
         at_each(journeys, moments, rng, lambda _: nats.restart())
         statuses = journeys.wait_for_ends(within_s=120)
-        found = assert_sound(journeys, statuses)
+        found = assert_sound(tmp_path, statuses, journeys.ends)
         assert_histories_are_gapless(orchestrator, journeys.ids)
         assert orchestrator.health()["status"] == "ok"
     print(f"\n{kills} kills of nats-server, {instances} instances, seed {SEED}: {found}")
@@ -71,7 +70,7 @@ def test_bus_that_lost_everything_is_filled_again(
         moments = kill_moments(rng, wipes, journeys.expected_lines())
         at_each(journeys, moments, rng, lose_everything)
         statuses = journeys.wait_for_ends(within_s=180)
-        found = account(journeys, statuses)
+        found = account(tmp_path, statuses, journeys.ends, is_knowledge_lost=True)
         assert not found.missing
         assert not found.surplus
         assert_histories_are_gapless(orchestrator, journeys.ids)
@@ -95,14 +94,12 @@ def test_claimed_task_that_outlives_a_killed_bus_runs_once(tmp_path: Path, outag
     ):
         journeys = Journeys(orchestrator, tmp_path, instances)
         for id in journeys.ids:
-            parameters = {"delay_s": 3.0 + outage_s} | (
-                {"fail": "ship"} if journeys.fails(id) else {}
-            )
-            orchestrator.start_instance("journey", id, parameters)
+            slow = {"slow": "reserve", "slow_s": 3.0 + outage_s}
+            orchestrator.start_instance("journey", id, journeys.parameters(id) | slow)
         journeys.wait_for_effects(instances // 2)
         nats.kill()
         time.sleep(outage_s)  # how long the bus is away is what is tested
         nats.start()
         statuses = journeys.wait_for_ends(within_s=90)
-        found = assert_sound(journeys, statuses)
+        found = assert_sound(tmp_path, statuses, journeys.ends)
     print(f"\n{instances} long instances, bus away for {outage_s:g} s: {found}")

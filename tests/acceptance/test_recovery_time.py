@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.journeys import WORKFLOWS, agents, read_effects
+from tests.support.effects import read_effects
+from tests.support.journeys import WORKFLOWS, agents
 from tests.support.nats_server import NatsServer
 from tests.support.processes import Orchestrator, all_of, until
 
@@ -62,7 +63,7 @@ def test_undo_goes_on_after_a_crash_and_is_not_repeated(tmp_path: Path) -> None:
         Orchestrator(tmp_path, WORKFLOWS) as orchestrator,
         all_of(agents(tmp_path, orchestrator.nats_url, delay_s=(0.5, 0.5))),
     ):
-        orchestrator.start_instance("journey", "undone", {"fail": "ship", "delay_s": 0})
+        orchestrator.start_instance("journey", "undone", {"fail": "ship"})
         _restarted(
             orchestrator,
             lambda: any(line["kind"] == "compensation" for line in read_effects(tmp_path)),

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.effects import assert_sound
 from tests.support.journeys import (
     WORKFLOWS,
     Journeys,
     agents,
     assert_histories_are_gapless,
-    assert_sound,
     at_each,
     kill_moments,
 )
@@ -55,7 +55,7 @@ def run_under_fire(
         moments = kill_moments(rng, strikes, journeys.expected_lines())
         at_each(journeys, moments, rng, lambda _: strike(orchestrator, surreal))
         statuses = journeys.wait_for_ends(within_s=120)
-        found = assert_sound(journeys, statuses)
+        found = assert_sound(directory, statuses, journeys.ends)
         assert found.unclaimed_twice == 0
         assert_histories_are_gapless(orchestrator, journeys.ids)
         assert orchestrator.health()["status"] == "ok"

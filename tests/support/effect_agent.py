@@ -2,8 +2,8 @@
 
     python -m tests.support.effect_agent ROLE --log FILE [--delay MIN MAX] [--seed N] [--slots N]
 
-A forward task of the stage that the input's ``fail`` names fails for good. ``delay_s`` in the input
-replaces the random delay.
+A forward task of the stage that the input's ``fail`` names fails for good; one of the stage that
+``slow`` names takes ``slow_s`` seconds.
 """
 
 import argparse
@@ -47,10 +47,11 @@ def effect_agent(
     rng = random.Random(seed)
 
     async def work(task: Task) -> dict[str, Any]:
-        given = task.input if isinstance(task.input, dict) else {}
+        given = {} if task.is_compensation else task.input
         write(log, task, "start")
-        await asyncio.sleep(given.get("delay_s", rng.uniform(*delay_s)))
-        if given.get("fail") == task.stage and not task.is_compensation:
+        is_slow = given.get("slow") == task.stage
+        await asyncio.sleep(given["slow_s"] if is_slow else rng.uniform(*delay_s))
+        if given.get("fail") == task.stage:
             write(log, task, "fail")
             raise PermanentError("told to fail", type="told_to_fail")
         task.artifact(f"made-{task.id}")

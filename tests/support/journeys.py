@@ -9,14 +9,14 @@ import random
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.support.effects import count_effects
 from tests.support.processes import TERMINAL, Orchestrator, Program, until
 
 WORKFLOWS = """
@@ -52,14 +52,6 @@ approval_required = true
 compensation_agents = ["claimed"]
 """
 
-#: Effects that a journey's end demands: (task, phase).
-COMPLETED = {("reserve-1-0", "end"), ("notify-1-0", "end"), ("ship-1-0", "end")}
-ROLLED_BACK = {
-    ("reserve-1-0", "end"),
-    ("notify-1-0", "end"),
-    ("ship-1-0", "fail"),
-    ("reserve-1-0-undo-0", "end"),
-}
 _FAILS_EVERY = 5
 #: Instances under way at once.
 _IN_FLIGHT = 24
@@ -90,20 +82,6 @@ def agents(
     ]
 
 
-def read_effects(directory: Path) -> list[dict[str, Any]]:
-    """Every line that the agents have written so far."""
-    path = directory / "effects.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def count_effects(directory: Path) -> int:
-    """How many lines the agents have written so far."""
-    path = directory / "effects.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 class Journeys:
     """Starts instances in a thread, a limited number at once, over any failure.
 
@@ -112,6 +90,8 @@ class Journeys:
 
     def __init__(self, orchestrator: Orchestrator, directory: Path, count: int) -> None:
         self.ids = [f"journey-{number}" for number in range(count)]
+        #: How each must end.
+        self.ends = {id: "rolled_back" if self.fails(id) else "completed" for id in self.ids}
         self.directory = directory
         self._orchestrator = orchestrator
         self._stop = threading.Event()
@@ -134,6 +114,10 @@ class Journeys:
         """Whether it is told to fail."""
         return int(id.rpartition("-")[2]) % _FAILS_EVERY == _FAILS_EVERY - 1
 
+    def parameters(self, id: str) -> dict[str, Any]:
+        """What it is started with."""
+        return {"fail": "ship"} if self.fails(id) else {}
+
     def _start_all(self) -> None:
         for number, id in enumerate(self.ids):
             while count_effects(self.directory) < 6 * (number - _IN_FLIGHT):
@@ -144,9 +128,8 @@ class Journeys:
                     return
 
     def _start(self, id: str) -> bool:
-        parameters = {"fail": "ship"} if self.fails(id) else {}
         try:
-            self._orchestrator.start_instance("journey", id, parameters)
+            self._orchestrator.start_instance("journey", id, self.parameters(id))
         except (httpx.HTTPError, AssertionError):  # killed, restarting, or told to come again
             return False
         return True
@@ -195,72 +178,6 @@ def at_each(
         journeys.wait_for_effects(moment)
         time.sleep(rng.uniform(0, 0.1))  # anywhere between two effects
         strike(number)
-
-
-@dataclass
-class Account:
-    """What the effects log says, against what it must say."""
-
-    missing: list[str] = field(default_factory=list)
-    #: Claimed tasks that ran twice although the agent of the first run was not killed.
-    claimed_twice: list[str] = field(default_factory=list)
-    #: Claimed tasks that ran again because their agent was killed.
-    claimed_again: int = 0
-    #: Unclaimed tasks that ran more than once.
-    unclaimed_twice: int = 0
-    #: ... of these, where the agent of no run had been killed.
-    unclaimed_twice_unkilled: int = 0
-    surplus: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"claimed tasks run again after their agent was killed: {self.claimed_again}; "
-            f"unclaimed tasks run more than once: {self.unclaimed_twice}, "
-            f"of these with no agent killed: {self.unclaimed_twice_unkilled}"
-        )
-
-
-def account(journeys: Journeys, statuses: dict[str, str], killed: Collection[int] = ()) -> Account:
-    """Compare the log of effects with how the instances ended; ``killed``: pids of agents."""
-    found = Account()
-    phases: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    starts: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for line in read_effects(journeys.directory):
-        phases[line["instance"]].add((line["task"], line["phase"]))
-        if line["phase"] == "start":
-            starts[line["instance"], line["task"]].append(line)
-    for id in journeys.ids:
-        expected = "rolled_back" if journeys.fails(id) else "completed"
-        if statuses[id] != expected:
-            found.surplus.append(f"{id} ended {statuses[id]}, expected {expected}")
-        wanted = ROLLED_BACK if journeys.fails(id) else COMPLETED
-        found.missing += [f"{id}: {each}" for each in sorted(wanted - phases[id])]
-        allowed = {task for task, _ in wanted}
-        extra = {task for task, _ in phases[id]} - allowed
-        found.surplus += [f"{id}: {task} should not have run" for task in sorted(extra)]
-    for (id, task), lines in starts.items():
-        if len(lines) == 1:
-            continue
-        by_killed = sum(line["pid"] in killed for line in lines)
-        if task.startswith("notify"):
-            found.unclaimed_twice += 1
-            found.unclaimed_twice_unkilled += not by_killed
-        elif len(lines) - by_killed > 1:
-            found.claimed_twice.append(f"{id}: {task}: {lines}")
-        else:
-            found.claimed_again += 1
-    return found
-
-
-def assert_sound(
-    journeys: Journeys, statuses: dict[str, str], killed: Collection[int] = ()
-) -> Account:
-    """Everything ended as it should, nothing is missing, nothing claimed was done twice."""
-    found = account(journeys, statuses, killed)
-    assert not found.missing, found.missing
-    assert not found.claimed_twice, found.claimed_twice
-    assert not found.surplus, found.surplus
-    return found
 
 
 def assert_histories_are_gapless(orchestrator: Orchestrator, ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from time import monotonic
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -21,6 +21,9 @@ from sagabus.settings import Settings
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+#: One try to reach the bus takes no longer, and no longer than a person said to wait.
+_TRY_S: Final = 5.0
 
 
 async def open_store(settings: Settings, stack: AsyncExitStack) -> Store:
@@ -51,8 +54,10 @@ async def open_bus(settings: Settings, stack: AsyncExitStack) -> tuple[NatsBus, 
     else:
         url = settings.nats_url
 
+    try_s = min(_TRY_S, max(1.0, settings.connect_timeout_s))
+
     async def connect() -> NatsBus:
-        return await NatsBus.connect(url, partitions=settings.partitions)
+        return await NatsBus.connect(url, partitions=settings.partitions, timeout_s=try_s)
 
     bus = await _within(settings.connect_timeout_s, connect, BusUnavailableError)
     stack.push_async_callback(bus.close)

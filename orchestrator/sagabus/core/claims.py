@@ -10,11 +10,8 @@ from sagabus.core import saga, stages
 from sagabus.core.commands import AnswerClaim, Verdict
 from sagabus.core.events import ClaimReceived
 from sagabus.core.instance import Attempt, Failure, InstanceStatus, TaskStatus
-from sagabus.core.tasks import GRACE, close, identity, may_have_acted, plan_of
+from sagabus.core.tasks import GRACE, UNHEARD, close, identity, may_have_acted, plan_of
 from sagabus.core.transition import Ignored, Transition
-
-#: Presence is silent of an agent that has just begun: two of its beats come within this time.
-UNHEARD = timedelta(seconds=6)
 
 
 def receive(t: Transition, event: ClaimReceived) -> Ignored | None:

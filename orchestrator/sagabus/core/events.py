@@ -103,6 +103,8 @@ class AttemptTimerFired:
     attempt: int
     #: When a live agent says it started this attempt; None: no live agent lists it.
     running_since: datetime | None = None
+    #: Two presence beats were heard since the owner connected: who was not heard is gone.
+    is_presence_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ from sagabus.errors import InvariantError
 #: The agent enforces a time limit; the orchestrator believes it has failed to after this much more.
 GRACE = timedelta(seconds=15)
 
+#: Presence is silent of an agent that has just begun: two of its beats come within this time.
+UNHEARD = timedelta(seconds=6)
+
 #: Longest wait that an agent may ask for before the next attempt.
 MAX_WAIT = timedelta(days=365)
 

@@ -6,7 +6,15 @@ from sagabus.core import saga, stages
 from sagabus.core.commands import SetTimer
 from sagabus.core.events import AttemptTimerFired, GateTimerFired, WorkflowTimerFired
 from sagabus.core.instance import Attempt, Failure, InstanceState, StageStatus, TaskStatus, run_key
-from sagabus.core.tasks import GRACE, close, may_have_acted, plan_of, start_retry, withdraw
+from sagabus.core.tasks import (
+    GRACE,
+    UNHEARD,
+    close,
+    may_have_acted,
+    plan_of,
+    start_retry,
+    withdraw,
+)
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -54,9 +62,21 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
             return Ignored("parked")
         start_retry(t, attempt)
         return None
+    is_silent = event.running_since is None and not event.is_presence_known
+    if is_silent and _only_presence_tells(t, attempt):
+        attempt.due_at = t.at + UNHEARD
+        t.change(attempt)
+        return None
     if attempt.status is TaskStatus.RUNNING:
         return _run_limit(t, attempt, event)
     return _start_limit(t, attempt, event)
+
+
+def _only_presence_tells(t: Transition, attempt: Attempt) -> bool:
+    """Whether nothing that is stored says if an agent is at work."""
+    if attempt.status is TaskStatus.RUNNING:
+        return plan_of(t.definition, attempt).timeout is None
+    return not attempt.claim
 
 
 def _run_limit(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> Ignored | None:

@@ -32,6 +32,10 @@ _STATUS: dict[ResultStatus, Literal["succeeded", "failed", "cancelled"]] = {
 }
 #: Room for headers beside a payload.
 _HEADER_BYTES = 512
+#: An error's message stands in several rows and events: what is longer than this tells no more.
+_MAX_ERROR_CHARS = 16_000
+#: A parser's complaint may quote what it complains of.
+_MAX_REASON_CHARS = 300
 
 
 def task_message(
@@ -40,7 +44,7 @@ def task_message(
     """The message that asks an agent for an attempt; ``resend`` marks and names a send by recovery.
 
     Raises:
-        BadMessageError: it is too large for the bus.
+        BadMessageError: it is too large for the bus, or holds what JSON cannot.
     """
     row = state.row
     timeout = plan_of(definition, attempt).timeout
@@ -62,7 +66,10 @@ def task_message(
     }
     if attempt.kind == "compensation":
         message |= _undo_payload(state, attempt)
-    data = orjson.dumps(message)
+    try:
+        data = orjson.dumps(message)
+    except orjson.JSONEncodeError as error:
+        raise BadMessageError(f"the message for stage {attempt.stage!r}: {error}") from None
     if len(data) + _HEADER_BYTES > MAX_MESSAGE_BYTES:
         raise BadMessageError(
             f"the message for stage {attempt.stage!r} has {len(data)} bytes, and the bus takes "
@@ -91,8 +98,12 @@ def _undo_payload(state: InstanceState, undo: Attempt) -> dict[str, Any]:
 
 
 def event_message(instance: str, workflow: str, event: Mapping[str, Any]) -> OutgoingEvent:
-    """A history entry as announced to the world."""
+    """A history entry as announced to the world; one that is too large without its data."""
     data = orjson.dumps({"instance": instance, "workflow": workflow, **event})
+    if len(data) + _HEADER_BYTES > MAX_MESSAGE_BYTES:
+        # The history has it all; nothing that is stored may block what comes after it.
+        short = {**event, "data": {"left_out_bytes": len(data)}}
+        data = orjson.dumps({"instance": instance, "workflow": workflow, **short})
     subject = event_subject(instance, event["type"])
     return OutgoingEvent(subject, data, f"{instance}:{event['seq']}")
 
@@ -121,7 +132,8 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise BadMessageError(f"not understood: {place}: {first['msg']}") from None
+        complaint = first["msg"][:_MAX_REASON_CHARS]
+        raise BadMessageError(f"not understood: {place}: {complaint}") from None
 
 
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:
@@ -138,7 +150,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         output=message.output,
         artifacts=message.artifacts,
         error_type=error.type if error else ("cancelled" if status == "cancelled" else "unknown"),
-        error_message=error.message if error else "",
+        error_message=error.message[:_MAX_ERROR_CHARS] if error else "",
         is_retryable=error.retryable if error else True,
         retry_after_s=error.retry_after_s if error else None,
         started_at=message.started_at,

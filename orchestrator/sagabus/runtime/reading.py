@@ -13,7 +13,13 @@ from sagabus.errors import BadMessageError
 from sagabus.ports import Delivery
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.messages import read_inbox, result_event
-from sagabus_agents.wire import COMMAND_SOURCE, ClaimMessage, CommandMessage, ResultMessage
+from sagabus_agents.wire import (
+    COMMAND_SOURCE,
+    ClaimMessage,
+    CommandMessage,
+    ResultMessage,
+    is_id,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,11 @@ def read(deliveries: Sequence[Delivery], commands: Sequence[LocalCommand]) -> Re
         # sagabus.inbox.<partition>.<instance>.<source>
         _, _, _, instance, source = delivery.subject.split(".", 4)
         try:
+            if not is_id(instance):
+                raise BadMessageError(f"not an id: {instance}")
             message = read_inbox(delivery.data)
             if isinstance(message, CommandMessage) != (source == COMMAND_SOURCE):
-                raise BadMessageError(f"a {message.kind} does not come from {source}")
+                raise BadMessageError(f"wrong source: a {message.kind} from {source}")
         except BadMessageError as error:
             reading.dead.append(Dead(error.reason, source, instance, delivery))
             continue

@@ -156,12 +156,14 @@ class Agents:
     def check_given_up(self, state: InstanceState, event: AttemptTimerFired) -> None:
         """What a timer ended had had its time, or its agent was gone."""
         attempt = state.find(event.task, event.attempt)
-        if attempt is None or attempt.is_unanswered or not attempt.claim:
+        if attempt is None or attempt.is_unanswered:
             return
         timeout = plan_of(self._definition, attempt).timeout
         for run in self._runs[attempt.task, attempt.attempt]:
             if run.is_done or run.started is None:
                 continue
+            if not attempt.claim and self._clock.now < run.listed:
+                continue  # nobody can know of it
             ran_s = self._clock.now - run.started
             is_over = timeout is not None and ran_s >= timeout.total_seconds()
             assert is_over, f"{attempt.task} was given up after {ran_s} s of {timeout}"
@@ -198,6 +200,7 @@ class Agents:
 
     def _claim(self, run: Run, is_presence_known: bool) -> ClaimReceived:
         attempt = run.copy.attempt
+        is_elsewhere = is_presence_known and self.running_since(run.copy.key, run) is not None
         return ClaimReceived(
             at=self._clock.at,
             source=attempt.role,
@@ -207,7 +210,7 @@ class Agents:
             agent=run.name,
             delivery=run.copy.delivery,
             reply=run.name,
-            is_running_elsewhere=self.running_since(run.copy.key, run) is not None,
+            is_running_elsewhere=is_elsewhere,
             is_presence_known=is_presence_known,
             max_deliver=self._max_deliver,
         )
@@ -228,7 +231,7 @@ class Agents:
         attempt = run.copy.attempt
         timeout = plan_of(self._definition, attempt).timeout
         limit_s = None if timeout is None else timeout.total_seconds()
-        takes_s = rng.choice((0.2, 1.0, 9.0)) * (rng.random() + 0.05)
+        takes_s = rng.choice((0.2, 1.0, 9.0, 9.0 if limit_s else 40.0)) * (rng.random() + 0.05)
         fail_rate = self._fail_rate if attempt.kind == "task" else self._undo_fail_rate
         if self._clock.fault(0.15):  # it dies, before or after it acted
             later(takes_s * rng.random(), self._act, run)

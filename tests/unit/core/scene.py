@@ -222,7 +222,13 @@ class Scene:
         assert self.result(task, **failure, **changes) is None
         return self
 
-    def wait(self, seconds_: float, running_since: datetime | None = None) -> "Scene":
+    def wait(
+        self,
+        seconds_: float,
+        running_since: datetime | None = None,
+        *,
+        is_presence_known: bool = True,
+    ) -> "Scene":
         """Let time pass; timers fire when they are due, earliest first."""
         end = self.at + seconds(seconds_)
         while due := [timer for timer in self.timers if timer.at <= end]:
@@ -235,8 +241,11 @@ class Scene:
                 case "gate":
                     self.decide(GateTimerFired(self.at, timer.key))
                 case "attempt":
-                    number = timer.attempt
-                    self.decide(AttemptTimerFired(self.at, timer.key, number, running_since))
+                    self.decide(
+                        AttemptTimerFired(
+                            self.at, timer.key, timer.attempt, running_since, is_presence_known
+                        )
+                    )
         self.at = end
         return self
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from sagabus.core.claims import UNHEARD
 from sagabus.core.definition import RetryPolicy
-from sagabus.core.tasks import GRACE
+from sagabus.core.tasks import GRACE, UNHEARD
 from tests.unit.core.scene import Scene, seconds, sequence, stage
 
 UNDO = ("devops",)

@@ -1,7 +1,7 @@
 """Time limits: of a run, of the wait for an agent, of the whole workflow."""
 
 from sagabus.core.definition import Approval, RetryPolicy
-from sagabus.core.tasks import GRACE
+from sagabus.core.tasks import GRACE, UNHEARD
 from tests.unit.core.scene import Scene, seconds, sequence, stage
 
 GRACE_S = GRACE.total_seconds()
@@ -78,6 +78,27 @@ def test_an_unclaimed_task_that_presence_lists_has_been_taken() -> None:
     scene = Scene(sequence(stage("a", start_timeout=seconds(5)))).start()
     scene.wait(10_000, running_since=scene.at)
     assert scene.status == "running"
+
+
+def test_nobody_is_given_up_before_presence_is_known() -> None:
+    scene = Scene(sequence(stage("a", start_timeout=seconds(5)))).start()
+    scene.wait(100, is_presence_known=False)
+    assert scene.attempt("a-1-0").status == "dispatched"
+    assert scene.wait(UNHEARD.total_seconds()).row.error.type == "start_timeout"
+
+
+def test_what_asks_first_has_no_need_of_presence() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO, start_timeout=seconds(5)))).start()
+    assert scene.wait(5, is_presence_known=False).row.error.type == "start_timeout"
+
+
+def test_a_silent_agent_is_not_given_up_while_settling_before_presence_is_known() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO))).start()
+    scene.claim("a-1-0")
+    scene.cancel()
+    scene.wait(100, is_presence_known=False)
+    assert scene.attempt("a-1-0").status == "running"
+    assert scene.wait(UNHEARD.total_seconds()).attempt("a-1-0").status == "unknown"
 
 
 def test_a_start_timeout_is_retried_like_any_failure() -> None:

@@ -10,9 +10,10 @@ One rule is broken at a time, by replacing one function of the machine or of the
   second claim forgets that the first runner may have acted; a repeated claim does not begin its
   time anew; a claim while settling starts the work again;
 - undoing: oldest stage first; the next stage does not wait; a late undo of a later stage is not
-  waited for; what runs is not settled; what timed out, or was interrupted, has not acted; what was
-  never claimed has; retries go on; failed compensations are forgotten; the end is not corrected
-  after a late undo failed; ``halt`` is ignored; a parked undo stays parked when it is cancelled;
+  waited for; what runs is not settled; silence is death before presence is known; what timed out,
+  or was interrupted, has not acted; what was never claimed has; retries go on; failed compensations
+  are forgotten; the end is not corrected after a late undo failed; ``halt`` is ignored; a parked
+  undo stays parked when it is cancelled;
 - limits and people: slots are not counted; a command that comes twice is decided twice;
 - shell: the state is not read again after a crash; timers are not set again; what has no answer is
   not sent again.
@@ -174,6 +175,10 @@ def what_timed_out_has_not_acted(patch: Patch) -> None:
     patch.setattr(timers, "may_have_acted", lambda _: False)
 
 
+def silence_is_death_before_presence_is_known(patch: Patch) -> None:
+    patch.setattr(timers, "_only_presence_tells", lambda *_: False)
+
+
 def what_was_interrupted_has_not_acted(patch: Patch) -> None:
     close = tasks.close
 
@@ -270,6 +275,7 @@ WEAKENED: list[Callable[[Patch], None]] = [
     late_undos_of_later_stages_are_not_waited_for,
     what_runs_is_not_settled,
     what_timed_out_has_not_acted,
+    silence_is_death_before_presence_is_known,
     what_was_interrupted_has_not_acted,
     what_was_never_claimed_has_acted,
     retries_go_on_while_undoing,

@@ -201,21 +201,20 @@ class World:
     def _fire(self, timer: SetTimer, epoch: int) -> None:
         if not self._is_up or epoch != self._epoch:
             return
-        wait_s = self._presence_known_at - self.clock.now
-        if timer.kind == "attempt" and wait_s > 0:
-            self.clock.later(wait_s, self._fire, timer, epoch)
-            return
         self._turn([partial(self._timer_event, timer)])
 
-    def _timer_event(self, timer: SetTimer, _: bool) -> Event:
+    def _timer_event(self, timer: SetTimer, is_presence_known: bool) -> Event:
         match timer.kind:
             case "workflow":
                 return WorkflowTimerFired(self.clock.at)
             case "gate":
                 return GateTimerFired(self.clock.at, timer.key)
             case "attempt":
-                since = self.agents.running_since((timer.key, timer.attempt))
-                return AttemptTimerFired(self.clock.at, timer.key, timer.attempt, since)
+                key = (timer.key, timer.attempt)
+                since = self.agents.running_since(key) if is_presence_known else None
+                return AttemptTimerFired(
+                    self.clock.at, timer.key, timer.attempt, since, is_presence_known
+                )
 
     def _reconcile(self, epoch: int) -> None:
         """Send again what has no answer, for as long as there is something."""
