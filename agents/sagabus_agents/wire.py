@@ -7,11 +7,11 @@ One file on purpose: the whole contract can be read top to bottom.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
 #: Roles become consumer names and subject tokens; a leading underscore is ours.
@@ -19,6 +19,13 @@ ROLE_PATTERN: Final = r"^[A-Za-z0-9-][A-Za-z0-9_-]{0,63}$"
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+
+def _in_utc(at: datetime) -> datetime:
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+#: An instant that says no zone is meant in UTC, as all are.
+Instant = Annotated[datetime, AfterValidator(_in_utc)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Role = Annotated[str, StringConstraints(pattern=ROLE_PATTERN)]
 
@@ -177,7 +184,7 @@ class ResultMessage(_Message):
     artifacts: list[str] = Field(default_factory=list, max_length=10_000)
     error: ErrorInfo | None = None
     agent: Id
-    started_at: datetime | None = None
+    started_at: Instant | None = None
 
 
 class ClaimMessage(_Message):
@@ -254,7 +261,7 @@ class RunningAttempt(_Message):
     instance: Id
     task: Id
     attempt: int
-    started_at: datetime
+    started_at: Instant
 
 
 class PresenceMessage(_Message):

@@ -235,7 +235,10 @@ async def test_time_that_says_no_zone_is_in_utc(scene: Scene) -> None:
     await scene.hand.finish(scene.task)
     check = await scene.hand.take("tester")
     running_now = {
-        "instance": "i1", "task": "check-1-0", "attempt": 1, "started_at": "2026-01-01T00:00:00"
+        "instance": "i1",
+        "task": "check-1-0",
+        "attempt": 1,
+        "started_at": "2026-01-01T00:00:00",
     }
     presence = {"agent": "a", "roles": [], "slots": 1, "free": 0, "running": [running_now]}
     await scene.hand.link.notify(wire.presence_subject("a"), text(presence))

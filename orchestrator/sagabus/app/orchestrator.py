@@ -44,7 +44,7 @@ from sagabus.runtime.snapshots import Snapshots
 from sagabus.runtime.starting import check_parameters
 from sagabus.runtime.submission import Submission
 from sagabus.settings import Settings
-from sagabus_agents.wire import CommandMessage, PresenceMessage, is_id
+from sagabus_agents.wire import MAX_MESSAGE_BYTES, CommandMessage, PresenceMessage, is_id
 
 #: Who finds every partition served by others for this long stands by.
 _STANDBY_S: Final = 5.0
@@ -212,7 +212,7 @@ class Orchestrator:
         is_fresh_id: bool,
     ) -> Started:
         values = dict(parameters or {})
-        check_parameters(values)
+        check_parameters(values, MAX_MESSAGE_BYTES)  # what can be sent at all; the rest later
         message = CommandMessage(
             command=command or uuid.uuid4().hex,
             name="start",

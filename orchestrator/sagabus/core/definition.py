@@ -116,6 +116,8 @@ class Definition:
     workflow_timeout: timedelta | None = None
     #: In-flight tasks per instance; 0 = no limit.
     max_parallel_tasks: int = 10
+    #: Size of an instance's parameters as JSON.
+    max_payload_bytes: int = 524_288
     #: True: every attempt asks the policies before it leaves.
     has_policies: bool = False
     saga_on_failure: Literal["compensate", "halt"] = "compensate"

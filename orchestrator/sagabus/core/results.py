@@ -16,6 +16,10 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         return Ignored("foreign_role", is_dead=True)
     if not attempt.is_unanswered:
         return _late_result(t, attempt, event)
+    is_runner = attempt.claim_id is None or attempt.agent == event.agent
+    if event.status != "succeeded" and not is_runner:
+        # It held another copy, or was taken for dead: whoever was told to run is at it still.
+        return Ignored("failure_of_another_agent")
     _take(t, attempt, event)
     if event.status == "succeeded":
         _keep_output(attempt, event)

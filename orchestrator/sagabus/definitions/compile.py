@@ -43,6 +43,7 @@ class _EnginePart(BaseModel):
     max_parallel_tasks: int
     approval_gates_enabled: bool
     has_policies: bool
+    max_payload_bytes: int
 
 
 class _Snapshot(BaseModel):
@@ -68,6 +69,7 @@ def document_of(workflow: WorkflowModel, engine: EngineModel) -> dict[str, Any]:
             max_parallel_tasks=engine.max_parallel_tasks,
             approval_gates_enabled=engine.approval_gates_enabled,
             has_policies=engine.cedar_policy_dir is not None,
+            max_payload_bytes=engine.limits.max_payload_bytes,
         ),
     )
     return snapshot.model_dump(mode="json", exclude_none=True)
@@ -116,6 +118,7 @@ def compile_snapshot(document: Mapping[str, Any]) -> Definition:
         workflow_timeout=_limit(workflow.workflow_timeout),
         max_parallel_tasks=engine.max_parallel_tasks,
         has_policies=engine.has_policies,
+        max_payload_bytes=engine.max_payload_bytes,
         saga_on_failure=workflow.saga.on_failure,
         saga_on_failed_undo=workflow.saga.on_failed_undo,
         document=document,

@@ -57,6 +57,7 @@ class PartitionLoop:
         self._timers = TimerQueue()
         self._caught_up = False
         self._read_until: datetime | None = None
+        self._taken_at = engine.clock()
         #: Rows of this partition that cannot be read: id and reason.
         self.corrupt: list[tuple[str, str]] = []
         #: ``taking``, ``serving``, ``database_away``, ``bus_away``, ``lost``, ``stopped``.
@@ -109,7 +110,7 @@ class PartitionLoop:
                 except BusUnavailableError as error:
                     self.status = "bus_away"
                     log.warning("bus_away", partition=self.number, error=str(error))
-                    await asyncio.sleep(self._engine.limits.retry_s)
+                    await self._bus_back()
                 except PartitionLostError:
                     raise
                 except StoreError as error:
@@ -126,6 +127,12 @@ class PartitionLoop:
             self.status = "lost" if self.status == "lost" else "stopped"
             self._refuse_commands()
 
+    async def _bus_back(self) -> None:
+        """Wait for the bus, and in any case a moment: it may be there and refuse."""
+        await asyncio.sleep(self._engine.limits.retry_s)
+        while not self._engine.bus.is_connected and not self._stopping:
+            await asyncio.sleep(self._engine.limits.retry_s)
+
     def _refuse_commands(self) -> None:
         for command in self._commands:
             if not command.answer.done():
@@ -138,6 +145,7 @@ class PartitionLoop:
     async def _take(self) -> None:
         engine = self._engine
         self.status = "taking"
+        self._taken_at = engine.clock()
         claim = await self._patiently(lambda: engine.store.take_partition(self.number))
         self._epoch, self._batch, self._published = claim.epoch, claim.batch, claim.published
         self._inbox = await engine.bus.open_inbox(self.number, claim.epoch)
@@ -218,7 +226,8 @@ class PartitionLoop:
     def _wait_s(self) -> float:
         idle = self._engine.limits.idle_s
         next_at = self._timers.next_at
-        if next_at is None:
+        # No timer fires while the bus is away: to wait for none would be to wait for nothing.
+        if next_at is None or not self._engine.bus.is_connected:
             return idle
         return min(idle, max(0.0, (next_at - self._engine.clock()).total_seconds()))
 
@@ -248,8 +257,7 @@ class PartitionLoop:
         next_at = self._timers.next_at
         if next_at is None or next_at > now or not self._engine.bus.is_connected:
             return []
-        is_read_past = self._read_until is not None and self._read_until >= next_at + _CLOCK_MARGIN
-        if is_read_past and self._read_until is not None:
+        if self._has_read_past(next_at) and self._read_until is not None:
             now = min(now, self._read_until - _CLOCK_MARGIN)
         elif not await inbox.is_drained():
             return []
@@ -263,10 +271,16 @@ class PartitionLoop:
                 self._timers.add(instance, replace(timer, at=later))
         return [each for each in due if each[1].kind != "attempt"]
 
+    def _has_read_past(self, at: datetime) -> bool:
+        """Whether everything was read that was stored before ``at``."""
+        return self._read_until is not None and self._read_until >= at + _CLOCK_MARGIN
+
     async def _without_news(self, inbox: Inbox, *, is_idle: bool) -> list[Key]:
-        """Attempts to be sent again: never before the inbox was read to its end once."""
+        """Attempts to be sent again: never before all was read that was there at the taking."""
         if not self._caught_up:
-            if not is_idle or not await inbox.is_drained():
+            # Where messages never cease the inbox is never empty.
+            is_past = self._has_read_past(self._taken_at)
+            if not is_past and (not is_idle or not await inbox.is_drained()):
                 return []
             self._caught_up = True
         limits = self._engine.limits

@@ -1,5 +1,6 @@
 """From a start command to a new instance, or to the answer that there is one."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -12,8 +13,6 @@ from sagabus.errors import InvalidRequestError
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
 
-#: Parameters travel in every stage's input; more than this belongs into a reference.
-MAX_PARAMETER_BYTES = 512 * 1024
 MAX_DEPTH = 64
 
 
@@ -38,41 +37,41 @@ def read_arguments(command: CommandMessage) -> StartArguments:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidRequestError(f"start: {place}: {first['msg']}") from None
-    check_parameters(arguments.parameters)
     return arguments
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Refuse what cannot be stored or sent.
+def check_parameters(parameters: Mapping[str, Any], limit_bytes: int) -> None:
+    """Refuse what cannot be stored or sent as it is.
 
     Raises:
         InvalidRequestError: too large, too deep, or not JSON.
     """
-    if _depth(parameters) > MAX_DEPTH:
-        raise InvalidRequestError(f"parameters are nested deeper than {MAX_DEPTH} levels")
+    _check_shape(parameters)
     try:
         size = len(orjson.dumps(parameters))
     except orjson.JSONEncodeError as error:
         raise InvalidRequestError(f"parameters are not JSON: {error}") from None
-    if size > MAX_PARAMETER_BYTES:
+    if size > limit_bytes:
         raise InvalidRequestError(
-            f"parameters have {size} bytes, allowed are {MAX_PARAMETER_BYTES}: pass a reference"
+            f"parameters have {size} bytes, engine.limits.max_payload_bytes allows {limit_bytes}: "
+            "pass a reference instead of the data"
         )
 
 
-def _depth(value: Any) -> int:
-    """Levels of nesting, counted no further than just beyond the limit."""
-    level: list[Any] = [value]
-    depth = 0
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
+def _check_shape(parameters: Mapping[str, Any]) -> None:
+    level: list[Any] = [parameters]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise InvalidRequestError(f"parameters are not JSON: {item} is no number there")
+        level = below
+    if level:
+        raise InvalidRequestError(f"parameters are nested deeper than {MAX_DEPTH} levels")
 
 
 def existing_answer(
@@ -104,8 +103,10 @@ async def new_instance(
 
     Raises:
         WorkflowNotFoundError: there is no such workflow.
+        InvalidRequestError: its parameters are too large or too deep.
     """
     definition = await snapshots.newest(arguments.workflow)
+    check_parameters(arguments.parameters, definition.max_payload_bytes)
     return InstanceState(
         Instance(
             id=instance_id,

@@ -107,7 +107,7 @@ class Agents:
         held = [c for c in self._copies[attempt.task, attempt.attempt] if c.is_there]
         if (held and not self._clock.fault(0.05)) or self._clock.fault(0.03):
             return
-        copies = 2 if self._clock.fault(0.03) else 1
+        copies = 2 if self._clock.fault(0.08) else 1
         for _ in range(copies):
             copy = Copy(attempt, is_resent)
             self._copies[copy.key].append(copy)
@@ -156,7 +156,7 @@ class Agents:
     def check_given_up(self, state: InstanceState, event: AttemptTimerFired) -> None:
         """What a timer ended had had its time, or its agent was gone."""
         attempt = state.find(event.task, event.attempt)
-        if attempt is None or attempt.is_unanswered:
+        if attempt is None or attempt.ended_at != event.at:
             return
         timeout = plan_of(self._definition, attempt).timeout
         for run in self._runs[attempt.task, attempt.attempt]:

@@ -15,16 +15,16 @@ def claimed(**settings) -> Scene:
     settings = {"undo": UNDO, **settings}
     scene = Scene(sequence(stage("a", undo=UNDO), stage("b", **settings), stage("c"))).start()
     scene.succeed("a-1-0")
-    assert scene.claim("b-1-0", agent="first") == "run"
+    assert scene.claim("b-1-0") == "run"
     return scene
 
 
 def test_a_claim_is_stored_as_the_start() -> None:
     scene = claimed()
     attempt = scene.attempt("b-1-0")
-    assert (attempt.status, attempt.claim_id, attempt.agent) == ("running", "c2", "first")
+    assert (attempt.status, attempt.claim_id, attempt.agent) == ("running", "c2", "a1")
     assert attempt.started_at == scene.at
-    assert scene.data("TaskStarted")["agent"] == "first"
+    assert scene.data("TaskStarted")["agent"] == "a1"
 
 
 def test_a_repeated_claim_gets_the_same_answer() -> None:
@@ -45,7 +45,7 @@ def test_who_asks_again_has_not_begun_and_gets_the_whole_time() -> None:
 def test_a_second_delivery_waits_for_a_live_agent() -> None:
     scene = claimed().wait(LONG_S)
     assert scene.claim("b-1-0", delivery=2, is_running_elsewhere=True) == "later"
-    assert scene.attempt("b-1-0").agent == "first"
+    assert scene.attempt("b-1-0").agent == "a1"
 
 
 def test_a_second_delivery_is_not_answered_while_presence_is_not_known() -> None:
@@ -72,9 +72,20 @@ def test_a_first_claim_is_granted_though_presence_is_not_known() -> None:
 def test_the_runner_that_is_gone_may_have_acted() -> None:
     scene = claimed().wait(LONG_S)
     assert scene.claim("b-1-0", agent="second", delivery=2) == "run"
-    scene.fail("b-1-0")
+    scene.fail("b-1-0", agent="second")
     assert scene.attempt("b-1-0").acted is True
     assert scene.sent[-1] == "b-1-0-undo-0/1"
+
+
+def test_a_failure_counts_only_from_the_agent_that_was_told_to_run() -> None:
+    """Two copies of a message: the agent that waits for its claim hears of the cancel first."""
+    scene = claimed()
+    scene.cancel()
+    reason = scene.result("b-1-0", agent="other", status="cancelled", error_type="cancelled")
+    assert reason == "failure_of_another_agent"
+    assert scene.attempt("b-1-0").status == "running"
+    assert scene.result("b-1-0", agent="other") is None
+    assert scene.attempt("b-1-0").status == "succeeded"
 
 
 def test_an_answered_task_is_skipped() -> None:
