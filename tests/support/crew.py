@@ -112,7 +112,10 @@ class Crew:
             await self.announce()
         else:
             self.refused[f"{key[0]} {key[1]}#{key[2]}"] += 1
-        await self._held[key].ack()
+        acknowledged: Taken | None = None
+        while acknowledged is not self._held[key]:  # a later delivery may have joined meanwhile
+            acknowledged = self._held[key]
+            await acknowledged.ack()
         del self._held[key]
 
     async def _claim(self, taken: Taken, reply: str) -> ClaimVerdict:

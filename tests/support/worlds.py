@@ -123,13 +123,17 @@ class NatsLink:
                 )
             [found] = await self._pulls[role].fetch(1, timeout=0.2)
         except (nats.errors.Error, TimeoutError):
+            await asyncio.sleep(0.005)  # it may fail at once, for as long as the server is away
             return None
 
+        # While the server is away nothing is acknowledged: the task comes again.
         async def ack() -> None:
-            await found.ack_sync()
+            with suppress(nats.errors.Error, TimeoutError):
+                await found.ack_sync()
 
         async def give_back() -> None:
-            await found.nak(delay=0.01)
+            with suppress(nats.errors.Error, TimeoutError):
+                await found.nak(delay=0.01)
 
         message = TaskMessage.model_validate_json(found.data)
         return Taken(message, found.metadata.num_delivered, ack, give_back)

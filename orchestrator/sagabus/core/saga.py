@@ -303,10 +303,10 @@ def undo_late(t: Transition, attempt: Attempt) -> None:
     is_passed = run.ended_order > (t.row.undo_order or 0) or run.undo_next > attempt.index * width
     if not is_passed:
         return
-    sent = 0
-    while t.state.current(undo_id(attempt.task, sent)) is not None:
-        sent += 1
     # Whole rounds: an undo that was sent before may have run before the effect did.
-    for entry in range(-(-sent // width) * width, (-(-sent // width) + 1) * width):
+    first = 0
+    while any(t.state.current(undo_id(attempt.task, first + each)) for each in range(width)):
+        first += width
+    for entry in range(first, first + width):
         _send_undo(t, run, plan, attempt.index, entry)
     _go_on(t, run)

@@ -130,7 +130,7 @@ class PartitionLoop:
     async def _bus_back(self) -> None:
         """Wait for the bus, and in any case a moment: it may be there and refuse."""
         await asyncio.sleep(self._engine.limits.retry_s)
-        while not self._engine.bus.is_connected and not self._stopping:
+        while not self._engine.bus.is_connected and not self._stopping:  # noqa: ASYNC110
             await asyncio.sleep(self._engine.limits.retry_s)
 
     def _refuse_commands(self) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from sagabus.core.commands import AnswerClaim, WithdrawTask
 from sagabus.core.definition import Definition
-from sagabus.core.events import AttemptTimerFired, ClaimReceived, Event, ResultReceived
-from sagabus.core.instance import Attempt, InstanceState
+from sagabus.core.events import ClaimReceived, Event, ResultReceived
+from sagabus.core.instance import Attempt
 from sagabus.core.tasks import GRACE, plan_of
 from tests.unit.core.clock import BASE, Clock
 from tests.unit.core.turn import Parked
@@ -153,11 +153,8 @@ class Agents:
                 return BASE + timedelta(seconds=run.started)
         return None
 
-    def check_given_up(self, state: InstanceState, event: AttemptTimerFired) -> None:
+    def check_given_up(self, attempt: Attempt) -> None:
         """What a timer ended had had its time, or its agent was gone."""
-        attempt = state.find(event.task, event.attempt)
-        if attempt is None or attempt.ended_at != event.at:
-            return
         timeout = plan_of(self._definition, attempt).timeout
         for run in self._runs[attempt.task, attempt.attempt]:
             if run.is_done or run.started is None:

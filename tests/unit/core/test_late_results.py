@@ -147,6 +147,22 @@ def test_every_role_of_a_compensation_undoes_a_late_success() -> None:
     assert [scene.attempt(f"b-1-0-undo-{n}").role for n in (2, 3)] == ["devops", "backend"]
 
 
+def test_two_late_successes_while_the_first_undo_waits_for_slots() -> None:
+    late = stage("b", undo=("devops", "backend"), timeout=LIMIT, retry=ONCE_MORE)
+    scene = Scene(sequence(late, max_parallel_tasks=1)).start()
+    scene.claim("b-1-0")
+    scene.wait(OVERDUE_S + 10)
+    scene.claim("b-1-0")
+    scene.wait(OVERDUE_S)
+    assert scene.sent[-1] == "b-1-0-undo-0/1"
+    scene.result("b-1-0", 2)
+    scene.result("b-1-0", 1)
+    assert scene.sent[-4:] == [f"b-1-0-undo-{entry}/1" for entry in (2, 3, 4, 5)]
+    scene.succeed(*(f"b-1-0-undo-{entry}" for entry in (0, 2, 3, 4, 5)))
+    assert scene.sent[-1] == "b-1-0-undo-1/1"
+    assert scene.succeed("b-1-0-undo-1").status == "rolled_back"
+
+
 def test_a_late_success_of_a_halted_instance_stays() -> None:
     scene = overdue(saga_on_failure="halt")
     assert scene.status == "failed"

@@ -31,7 +31,7 @@ from sagabus.core.events import (
     StartRequested,
     WorkflowTimerFired,
 )
-from sagabus.core.instance import Answer, Instance, InstanceState, InstanceStatus
+from sagabus.core.instance import Answer, Attempt, Instance, InstanceState, InstanceStatus
 from sagabus.core.transition import Ignored
 from sagabus.ports import Batch
 from tests.unit.core.agents import Agents, Message
@@ -63,6 +63,14 @@ def new_state() -> InstanceState:
     """An instance that is about to start."""
     row = Instance(ID, "flow", "d", InstanceStatus.PENDING, BASE, BASE, parameters={"size": 3})
     return InstanceState(row)
+
+
+def _timed(state: InstanceState, event: Event | Parked) -> Attempt | None:
+    """The attempt without a result that a timer is about, if it is about one."""
+    if not isinstance(event, AttemptTimerFired):
+        return None
+    attempt = state.find(event.task, event.attempt)
+    return attempt if attempt is not None and attempt.is_unanswered else None
 
 
 class World:
@@ -268,6 +276,7 @@ class World:
                 self.state = new_state()
             turn.events.append(event)
             status, seq = self.state.row.status, self.state.row.seq
+            awaited = _timed(self.state, event)
             outcome = decide_fully(
                 self.definition,
                 self.state,
@@ -281,8 +290,8 @@ class World:
                     assert self.state == self.stored(), f"{outcome} changed the state"
                 continue
             turn.decisions += outcome
-            if isinstance(event, AttemptTimerFired):
-                self.agents.check_given_up(self.state, event)
+            if awaited is not None and not awaited.is_unanswered:
+                self.agents.check_given_up(awaited)
             check_decisions(status, self.state, outcome, seq)
             check_counters(self.definition, self.state)
             check_undo(self.definition, self.state, outcome, self._late)
