@@ -58,4 +58,4 @@ bench: $(READY) ## Measure workflows per second and latency on this machine
 .PHONY: clean
 clean: ## Remove .venv, caches and builds; data directories stay
 	@rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	@find orchestrator agents tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find orchestrator agents tests -name __pycache__ -type d -prune -exec rm -rf {} +

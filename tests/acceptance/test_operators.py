@@ -95,15 +95,17 @@ def test_what_happened_can_be_looked_at(terminal: Terminal) -> None:
     assert watched == events
 
 
-def test_watch_prints_what_happens_as_it_happens(terminal: Terminal) -> None:
-    terminal.run("start", "deploy_pipeline", "--id", "live", "-p", "delay_s=0.5")
+def test_watch_prints_what_happens_as_it_happens(
+    terminal: Terminal, service: Orchestrator
+) -> None:
+    terminal.run("start", "deploy_pipeline", "--id", "live", "-p", "delay_s=1")
     command = [*SAGABUS, "watch", "live"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=environment(SAGABUS_URL=terminal.url)
     ) as watching:
         assert watching.stdout is not None
         assert "WorkflowStarted" in watching.stdout.readline()
-        assert terminal.read("show", "live")["status"] == "running"
+        assert service.instance("live")["status"] == "running"
         rest = watching.stdout.read()
         assert "WorkflowCompleted" in rest
         assert rest.splitlines()[-1].startswith("deploy_pipeline live completed")

@@ -1,12 +1,11 @@
 """What nobody can use goes to DEAD with the reason, is counted, and does nothing else.
 
-What can be used and is odd (an huge number, a naive time, an endless message) costs its own task
+What can be used and is odd (a huge number, a naive time, an endless message) costs its own task
 something, and nobody else anything.
 """
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,16 @@ from sagabus.core.instance import Instance, InstanceState
 from sagabus.ports import Batch, PartitionClaim
 from sagabus_agents import wire
 from tests.support.crew import Crew, Hand, command, result_data
-from tests.support.engine import Owner, ended, history_types, running, shorten_grace
-from tests.support.worlds import MemoryWorld, Taken, World, real_world, until
+from tests.support.engine import (
+    Own,
+    Owner,
+    ended,
+    history_types,
+    owners,
+    running,
+    shorten_grace,
+)
+from tests.support.worlds import Taken, World, open_world, until, until_nothing_is_left
 
 CONFIG = """
 [[workflows]]
@@ -43,6 +50,7 @@ class Scene:
 
     world: World
     owner: Owner
+    own: Own
     hand: Hand
     task: Taken
 
@@ -58,11 +66,7 @@ class Scene:
 
     async def quiet(self) -> None:
         """Nothing but the task in hand is left."""
-
-        async def look() -> bool:
-            return await self.world.left() <= 1
-
-        await until(look)
+        await until_nothing_is_left(self.world, but=1)
 
 
 @pytest.fixture(params=["memory", "real"])
@@ -72,21 +76,13 @@ async def scene(
     shorten_grace(monkeypatch, 0.1)
     config = tmp_path / "workflows.toml"
     config.write_text(CONFIG)
-    async with AsyncExitStack() as stack:
-        world: World
-        if request.param == "real":
-            world = await real_world(tmp_path, stack)
-        else:
-            world = MemoryWorld()
-            stack.push_async_callback(world.close)
-        owner = await Owner(config, world.store, await world.connect()).begin()
-        stack.push_async_callback(owner.stop)
-        await owner.until_serving()
+    async with open_world(request.param, tmp_path) as world, owners(config, world) as own:
+        owner = await own()
         await owner.facade.start("two", id="i1")
         hand = Hand(await world.link())
         task = await hand.take("devops")
         await hand.run(task)
-        yield Scene(world, owner, hand, task)
+        yield Scene(world, owner, own, hand, task)
 
 
 @dataclass
@@ -175,13 +171,14 @@ async def test_command_with_arguments_that_make_no_sense_is_refused_and_changes_
     await scene.quiet()
     before = await scene.world.store.load_instance("i1")
     link = scene.hand.link
-    for name, arguments, code in [
+    refused: list[tuple[str, dict[str, Any], str]] = [
         ("approve", {}, "invalid_request"),
         ("approve", {"stage": "x" * 10_000}, "invalid_request"),
         ("cancel", {"reason": 1}, "invalid_request"),
         ("start", {"workflow": 1}, "invalid_request"),
         ("start", {"workflow": "other"}, "workflow_not_found"),
-    ]:
+    ]
+    for name, arguments, code in refused:
         instance = "i3" if name == "start" else "i1"
         answer = await command(link, instance, f"{name}-{len(str(arguments))}", name, **arguments)
         assert (answer.ok, answer.code) == (False, code)
@@ -255,11 +252,7 @@ async def test_endless_wait_before_the_next_attempt_is_a_long_one(scene: Scene) 
         )
         await scene.send(error)
     await scene.task.ack()
-
-    async def is_read() -> bool:
-        return not await scene.world.left()
-
-    await until(is_read)
+    await until_nothing_is_left(scene.world)
     state = await scene.world.store.load_instance("i1")
     assert state is not None
     assert state.row.status == "running"
@@ -291,7 +284,7 @@ async def test_claim_with_a_reply_that_is_no_subject_gets_no_answer_and_harms_no
 
 
 async def test_message_that_the_engine_itself_fails_on_parks_its_instance_alone(
-    scene: Scene, tmp_path: Path
+    scene: Scene,
 ) -> None:
     await scene.owner.facade.start("two", id="i9")
     other = await scene.hand.take("devops")
@@ -304,25 +297,20 @@ async def test_message_that_the_engine_itself_fails_on_parks_its_instance_alone(
     state.row.version += 1
     claim = await scene.world.store.take_partition(0)
     await store_row(scene, claim, state.row)
-    config = tmp_path / "workflows.toml"
-    second = await Owner(config, scene.world.store, await scene.world.connect()).begin()
-    try:
-        await second.until_serving()
-        await scene.hand.finish(scene.task)
-        await scene.hand.finish(other)
+    await scene.own()
+    await scene.hand.finish(scene.task)
+    await scene.hand.finish(other)
 
-        async def is_parked() -> bool:
-            found = await scene.world.store.load_instance("i1")
-            return found is not None and found.row.status == "needs_operator"
+    async def is_parked() -> bool:
+        found = await scene.world.store.load_instance("i1")
+        return found is not None and found.row.status == "needs_operator"
 
-        await until(is_parked)
-        check = await scene.hand.take("tester")
-        assert check.message.workflow_id == "i9"
-        await scene.hand.finish(check)
-        assert (await ended(scene.world.store, "i9")).row.status == "completed"
-        assert "WorkflowNeedsOperator" in await history_types(scene.world.store, "i1")
-    finally:
-        await second.stop()
+    await until(is_parked)
+    check = await scene.hand.take("tester")
+    assert check.message.workflow_id == "i9"
+    await scene.hand.finish(check)
+    assert (await ended(scene.world.store, "i9")).row.status == "completed"
+    assert "WorkflowNeedsOperator" in await history_types(scene.world.store, "i1")
 
 
 async def store_row(scene: Scene, claim: PartitionClaim, row: Instance) -> None:

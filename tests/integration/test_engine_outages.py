@@ -1,8 +1,7 @@
 """Bus and database go away, come back, and come back empty: what runs goes on, and ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,15 @@ from sagabus.errors import StoreUnavailableError
 from sagabus.ports import Store
 from sagabus_agents import wire
 from tests.support.crew import Crew, Hand, command, result_data
-from tests.support.engine import Life, Owner, ended, running, shorten_grace
-from tests.support.worlds import MemoryWorld, RealWorld, World, real_world, until
+from tests.support.engine import Life, Own, Owner, ended, owners, running, shorten_grace
+from tests.support.worlds import (
+    MemoryWorld,
+    RealWorld,
+    World,
+    open_world,
+    until,
+    until_nothing_is_left,
+)
 
 CONFIG = """
 [[workflows]]
@@ -44,39 +50,17 @@ INSTANCES = 20
 
 @pytest.fixture(params=["memory", "real"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    async with AsyncExitStack() as stack:
-        if request.param == "real":
-            yield await real_world(tmp_path, stack, partitions=2)
-            return
-        memory = MemoryWorld(partitions=2)
-        stack.push_async_callback(memory.close)
-        yield memory
+    async with open_world(request.param, tmp_path, partitions=2) as world:
+        yield world
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+async def own(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Own]:
     shorten_grace(monkeypatch, 0.1)
-    path = tmp_path / "workflows.toml"
-    path.write_text(CONFIG)
-    return path
-
-
-Own = Callable[..., Awaitable[Owner]]
-
-
-@pytest.fixture
-async def own(world: World, config: Path) -> AsyncIterator[Own]:
-    owners: list[Owner] = []
-
-    async def make(*, store: Any = None, **options: Any) -> Owner:
-        owner = Owner(config, store or world.store, await world.connect(), **options)
-        owners.append(owner)
-        await owner.begin()
-        return await owner.until_serving()
-
-    yield make
-    for owner in owners:
-        await owner.stop()
+    config = tmp_path / "workflows.toml"
+    config.write_text(CONFIG)
+    async with owners(config, world) as own:
+        yield own
 
 
 async def go_away(world: World) -> None:
@@ -132,10 +116,7 @@ async def test_gate_that_runs_out_while_the_bus_is_away_stops_nothing(
     owner = await own()
     await owner.facade.start("gated", id="i1")
 
-    async def is_caught_up() -> bool:
-        return not await world.left()
-
-    await until(is_caught_up)
+    await until_nothing_is_left(world)
     await go_away(world)
     await until_disconnected(owner)
 
@@ -171,6 +152,7 @@ async def test_all_instances_end_when_the_bus_went_away_and_came_back(
         await until_disconnected(owner)
         await come_back(world, is_empty=is_empty)
         await assert_all_end(world, names, crew)
+    await owner.stop()
     assert owner.metric("sagabus_workflows_completed_total", workflow="three") == INSTANCES
 
 
@@ -240,7 +222,7 @@ async def test_all_instances_end_when_the_database_went_away_and_came_back(
             return {loop.status for loop in owner.ownership.loops.values()} == {"database_away"}
 
         asking = asyncio.create_task(command(crew.link, "late2", "c", "start", workflow="three"))
-        await until(is_noticed) if isinstance(world, MemoryWorld) else await asyncio.sleep(0)
+        await until(is_noticed)
         assert not starting.done()
         assert await world.store.load_instance("late") is None
         store.is_away = False

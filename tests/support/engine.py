@@ -37,9 +37,10 @@ T = TypeVar("T")
 
 def shorten_grace(monkeypatch: pytest.MonkeyPatch, grace_s: float) -> None:
     """Hurry two constants of the core: the time beyond a limit, and that of two presence beats."""
+    unheard = tasks.UNHEARD / HURRY
     for module in (tasks, claims, saga, timers):
-        monkeypatch.setattr(module, "GRACE", timedelta(seconds=grace_s))
-    monkeypatch.setattr(claims, "UNHEARD", claims.UNHEARD / HURRY)
+        for name, value in (("GRACE", timedelta(seconds=grace_s)), ("UNHEARD", unheard)):
+            monkeypatch.setattr(module, name, value, raising=False)
 
 
 class Killed(BaseException):
@@ -111,7 +112,7 @@ class MortalBus(Mortal):
 
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
         self.life.step("publish.before")
-        self.sent += [message.msg_id for message in (*events, *tasks)]
+        self.sent += [event.msg_id for event in events] + [task.msg_id for task in tasks]
         await self.inner.publish(events, [])
         self.life.step("publish.middle")
         await self.inner.publish([], tasks)
@@ -206,6 +207,25 @@ class Owner:
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+Own = Callable[..., Awaitable[Owner]]
+
+
+@asynccontextmanager
+async def owners(config: Path, world: World) -> AsyncIterator[Own]:
+    """Makes owners that serve; those alive at the end are stopped in good order."""
+    made: list[Owner] = []
+
+    async def make(*, store: Any = None, **options: Any) -> Owner:
+        owner = Owner(config, store or world.store, await world.connect(), **options)
+        made.append(owner)
+        await owner.begin()
+        return await owner.until_serving()
+
+    yield make
+    for owner in made:
+        await owner.stop()
 
 
 class Dynasty:

@@ -42,11 +42,11 @@ def _is_setting(name: str) -> bool:
 def until(
     look: Callable[[], T | None], what: str, *, within_s: float = WAIT_S, every_s: float = POLL_S
 ) -> T:
-    """The first result of ``look`` that is neither None nor False."""
+    """The first result of ``look`` that is true in a condition."""
     deadline = time.monotonic() + within_s
     while True:
         found = look()
-        if found is not None and found is not False:
+        if found:
             return found
         assert time.monotonic() < deadline, f"{what}: not within {within_s:g} s"
         time.sleep(every_s)
@@ -236,11 +236,11 @@ class Orchestrator(Program):
 
     def get(self, path: str, **query: Any) -> Any:
         """A document of the API."""
-        return self._http.get(self.url + path, params=query).raise_for_status().json()
+        return _document(self._http.get(self.url + path, params=query))
 
     def post(self, path: str, document: Mapping[str, Any]) -> Any:
         """Give a command."""
-        return self._http.post(self.url + path, json=document).raise_for_status().json()
+        return _document(self._http.post(self.url + path, json=document))
 
     def health(self) -> dict[str, Any]:
         """``/health``, good or not."""
@@ -278,6 +278,13 @@ class Orchestrator(Program):
             cursor = page["cursor"]
             if cursor is None:
                 return found
+
+
+def _document(response: httpx.Response) -> Any:
+    if response.is_error:
+        message = f"{response.request.url}: {response.status_code} {response.text}"
+        raise httpx.HTTPStatusError(message, request=response.request, response=response)
+    return response.json()
 
 
 @contextmanager

@@ -286,3 +286,24 @@ async def real_world(directory: Path, stack: AsyncExitStack, partitions: int = 1
     world = RealWorld(server, store, partitions)
     stack.push_async_callback(world.close)
     return world
+
+
+@asynccontextmanager
+async def open_world(kind: str, directory: Path, partitions: int = 1) -> AsyncIterator[World]:
+    """A ``"memory"`` or a ``"real"`` world."""
+    async with AsyncExitStack() as stack:
+        if kind == "real":
+            yield await real_world(directory, stack, partitions)
+            return
+        memory = MemoryWorld(partitions)
+        stack.push_async_callback(memory.close)
+        yield memory
+
+
+async def until_nothing_is_left(world: World, but: int = 0) -> None:
+    """Wait until tasks and inbox hold no message, or ``but`` so many."""
+
+    async def look() -> bool:
+        return await world.left() <= but
+
+    await until(look)

@@ -45,7 +45,7 @@ class Intake:
         turn.dead += reading.dead
         timers: dict[str, list[Event]] = {}
         for instance, timer in due:
-            event = timer_event(instance, timer, turn.at, self._engine.presence)
+            event = timer_event(self._engine, instance, timer, turn.at)
             timers.setdefault(instance, []).append(event)
         ids = dict.fromkeys([*reading.items, *timers])
         stored = [instance for instance in ids if not _is_fresh(reading, instance)]

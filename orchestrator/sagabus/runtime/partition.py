@@ -247,7 +247,10 @@ class PartitionLoop:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
         await self._commit(turn)
         self._tell_here(turn)
-        await carry_out(self._engine.bus, turn, self._timers.add)
+        try:
+            await carry_out(self._engine.bus, turn, self._timers.add)
+        finally:
+            self._record(turn)  # it is stored, whoever has heard of it
         self._published = self._batch
         await inbox.ack(deliveries)
         self._settle(turn)
@@ -321,6 +324,14 @@ class PartitionLoop:
         for listener in self._engine.listeners:
             listener(turn.states, turn.changes.history)
 
+    def _record(self, turn: Turn) -> None:
+        """Count and log what has happened."""
+        engine = self._engine
+        for entry in turn.changes.history:
+            for event in entry.events:
+                engine.metrics.on_event(entry.workflow, event)
+                engine.event_log.on_event(entry.instance, entry.workflow, event)
+
     def _settle(self, turn: Turn) -> None:
         engine = self._engine
         changes = turn.changes
@@ -330,10 +341,6 @@ class PartitionLoop:
             engine.metrics.dead_letter(dead.reason.partition(":")[0])
         if turn.resends:
             engine.metrics.resent(len(turn.resends))
-        for entry in changes.history:
-            for event in entry.events:
-                engine.metrics.on_event(entry.workflow, event)
-                engine.event_log.on_event(entry.instance, entry.workflow, event)
         self._roster.settle(changes.instances, changes.attempts)
         for state in turn.states:
             self._roster.release(state.row)

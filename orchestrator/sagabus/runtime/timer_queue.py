@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sagabus.core.commands import SetTimer
 from sagabus.core.events import AttemptTimerFired, Event, GateTimerFired, WorkflowTimerFired
-from sagabus.runtime.presence import Presence
+from sagabus.runtime.engine import Engine
 
 
 class TimerQueue:
@@ -34,7 +34,7 @@ class TimerQueue:
         return due
 
 
-def timer_event(instance: str, timer: SetTimer, now: datetime, presence: Presence) -> Event:
+def timer_event(engine: Engine, instance: str, timer: SetTimer, now: datetime) -> Event:
     """What a due timer means to the core."""
     match timer.kind:
         case "workflow":
@@ -42,5 +42,7 @@ def timer_event(instance: str, timer: SetTimer, now: datetime, presence: Presenc
         case "gate":
             return GateTimerFired(now, timer.key)
         case "attempt":
-            since = presence.running_since((instance, timer.key, timer.attempt))
-            return AttemptTimerFired(now, timer.key, timer.attempt, since)
+            since = engine.presence.running_since((instance, timer.key, timer.attempt))
+            return AttemptTimerFired(
+                now, timer.key, timer.attempt, since, is_presence_known=engine.knows_presence()
+            )
