@@ -195,7 +195,7 @@ def failed(error: dict[str, Any], **fields: Any) -> bytes:
             "kind": "result",
             "task": "make-1-0",
             "attempt": 1,
-            "agent": "a",
+            "agent": "hand",
             "status": "failed",
             "error": error,
             **fields,
