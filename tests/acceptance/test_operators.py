@@ -95,9 +95,7 @@ def test_what_happened_can_be_looked_at(terminal: Terminal) -> None:
     assert watched == events
 
 
-def test_watch_prints_what_happens_as_it_happens(
-    terminal: Terminal, service: Orchestrator
-) -> None:
+def test_watch_prints_what_happens_as_it_happens(terminal: Terminal, service: Orchestrator) -> None:
     terminal.run("start", "deploy_pipeline", "--id", "live", "-p", "delay_s=1")
     command = [*SAGABUS, "watch", "live"]
     with subprocess.Popen(

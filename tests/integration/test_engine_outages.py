@@ -10,7 +10,7 @@ import pytest
 from sagabus.errors import StoreUnavailableError
 from sagabus.ports import Store
 from sagabus_agents import wire
-from tests.support.crew import Crew, Hand, command, result_data
+from tests.support.crew import Crew, Hand, command
 from tests.support.engine import Life, Own, Owner, ended, owners, running, shorten_grace
 from tests.support.worlds import (
     MemoryWorld,
@@ -241,13 +241,14 @@ async def test_what_a_dead_owner_did_not_send_is_sent_although_messages_never_ce
     link = await world.link()
     partition = first.bus.partition_of("i1")
     noise = next(f"n{n}" for n in range(99) if first.bus.partition_of(f"n{n}") == partition)
+    data = wire.CommandMessage(command="c", name="cancel").model_dump_json().encode()
 
     async def make_noise() -> None:
         while True:
             # More than is read at once, and never so much that nothing else is.
             if await world.left() < 300:
-                data = result_data("make-1-0")
-                await asyncio.gather(*(link.send(noise, "devops", data) for _ in range(300)))
+                send = (link.send(noise, wire.COMMAND_SOURCE, data) for _ in range(300))
+                await asyncio.gather(*send)
             await asyncio.sleep(0)
 
     async with running(make_noise):

@@ -294,7 +294,11 @@ async def running(*works: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
     finally:
         for job in jobs:
             job.remove_done_callback(on_end)
-            job.cancel()
+        pending = set(jobs)
+        while pending:  # before Python 3.12 a request to the server may swallow a cancellation
+            for job in pending:
+                job.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.2)
         for result in await asyncio.gather(*jobs, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise AssertionError("what the test ran beside itself failed") from result
