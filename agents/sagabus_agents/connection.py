@@ -66,7 +66,10 @@ class Connection:
         self._subscriptions: list[_Subscription] = []
         self._on_up: list[Callable[[], None]] = []
         self._complained_at = float("-inf")
-        self._log: FilteringBoundLogger = structlog.get_logger("sagabus_agents").bind(url=url)
+        self._log: FilteringBoundLogger = structlog.get_logger("sagabus_agents").bind(
+            # Without the credentials that a URL may hold.
+            url=",".join(server.rpartition("@")[2] for server in self._servers)
+        )
         #: Number of the present connection, from 1; what was sent under another may be lost.
         self.generation = 0
 

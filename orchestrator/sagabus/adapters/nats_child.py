@@ -154,6 +154,12 @@ class NatsChild:
             self._process = None
         os.close(self._lock_fd)
 
+    def restart(self) -> None:
+        """End a server that answers and does not work; it is started again on the same port."""
+        if self._process is not None:
+            log.warning("nats_server_restarting", pid=self.pid)
+            self._process.kill()
+
     async def _lock(self) -> int:
         """Lock the directory; a server that is just ending with its killed parent is waited for."""
         file = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

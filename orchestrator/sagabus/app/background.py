@@ -1,11 +1,13 @@
 """What an orchestrator does beside its loops: follow the files, and measure."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
 
 from sagabus.adapters.file_watch import watch_files
+from sagabus.adapters.nats_child import NatsChild
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import BusError
 from sagabus.runtime.engine import Engine
@@ -14,6 +16,21 @@ from sagabus.runtime.ownership import Ownership
 log = structlog.get_logger(__name__)
 
 _MEASURE_S: Final = 2.0
+#: How long a restarted server has before it may be found stuck again.
+_RESTART_S: Final = 20.0
+_CANCEL_AGAIN_S: Final = 0.2
+
+
+async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended.
+
+    Before Python 3.12 a request to a server now and then swallows a cancellation.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 async def follow_files(engine: Engine, holder: CatalogHolder) -> None:
@@ -34,6 +51,15 @@ async def ensure_roles(engine: Engine, holder: CatalogHolder) -> None:
         await engine.bus.ensure(sorted(holder.current.roles))
     except BusError as error:
         log.warning("roles_not_ensured", error=str(error))  # agents make their own as well
+
+
+async def tend_child(child: NatsChild, ownership: Ownership) -> None:
+    """Restart a server of ours that answers and stores nothing: its files were deleted."""
+    while True:
+        await asyncio.sleep(_MEASURE_S)
+        if any(loop.is_bus_stuck for loop in ownership.loops.values()):
+            child.restart()
+            await asyncio.sleep(_RESTART_S)
 
 
 async def measure(engine: Engine, ownership: Ownership, holder: CatalogHolder) -> None:

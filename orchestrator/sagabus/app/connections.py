@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from time import monotonic
 from typing import Final, TypeVar
 
@@ -46,8 +47,22 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     return store
 
 
-async def open_bus(settings: Settings, stack: AsyncExitStack) -> tuple[NatsBus, Leases | None, str]:
-    """The bus, leases where orchestrators may share it, and the address for agents."""
+@dataclass(frozen=True, slots=True)
+class OpenBus:
+    """The bus, and what belongs to it."""
+
+    bus: NatsBus
+    #: Where orchestrators may share it.
+    leases: Leases | None
+    #: Where agents connect.
+    url: str
+    #: The server, where it is ours.
+    child: NatsChild | None
+
+
+async def open_bus(settings: Settings, stack: AsyncExitStack) -> OpenBus:
+    """The bus, left with ``stack``."""
+    child = None
     if settings.nats_url is None:
         child = await stack.enter_async_context(NatsChild(settings.data_dir / "nats"))
         url = child.url
@@ -62,7 +77,7 @@ async def open_bus(settings: Settings, stack: AsyncExitStack) -> tuple[NatsBus, 
     bus = await _within(settings.connect_timeout_s, connect, BusUnavailableError)
     stack.push_async_callback(bus.close)
     leases = None if settings.nats_url is None else NatsLeases(bus, f"sagabus-{uuid.uuid4().hex}")
-    return bus, leases, url
+    return OpenBus(bus, leases, url, child)
 
 
 async def _within(

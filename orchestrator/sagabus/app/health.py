@@ -43,12 +43,21 @@ async def assess(
 ) -> Health:
     """Look at every part."""
     store = await _store(engine.store)
-    is_connected = engine.bus.is_connected
-    bus = ComponentHealth(is_connected, "connected" if is_connected else "away")
+    bus = _bus(engine, ownership)
     loops = _loops(ownership, engine.bus.partitions)
     config = _config(holder)
     is_ok = all(part.ok for part in (store, bus, loops, config))
     return Health("ok" if is_ok else "degraded", store, bus, loops, config, agents)
+
+
+def _bus(engine: Engine, ownership: Ownership) -> ComponentHealth:
+    if not engine.bus.is_connected:
+        return ComponentHealth(False, "away")
+    if any(loop.is_bus_stuck for loop in ownership.loops.values()):
+        return ComponentHealth(
+            False, "connected, but it stores nothing: look at its disk, and restart it"
+        )
+    return ComponentHealth(True, "connected")
 
 
 async def _store(store: Store) -> ComponentHealth:

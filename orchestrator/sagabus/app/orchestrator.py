@@ -18,8 +18,8 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
-from sagabus.app.background import follow_files, measure
-from sagabus.app.connections import open_bus, open_store
+from sagabus.app.background import end, follow_files, measure, tend_child
+from sagabus.app.connections import OpenBus, open_bus, open_store
 from sagabus.app.health import VERSION, Health, assess
 from sagabus.core.definition import Definition
 from sagabus.core.instance import Answer, Instance, InstanceState
@@ -35,7 +35,7 @@ from sagabus.errors import (
 )
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import Bus, HistoryEntry, Leases, Page, Store
+from sagabus.ports import HistoryEntry, Page, Store
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
@@ -67,7 +67,7 @@ class Orchestrator:
         ownership: Ownership,
         holder: CatalogHolder,
         following: Following,
-        nats_url: str,
+        bus: OpenBus,
     ) -> None:
         self._engine = engine
         self._ownership = ownership
@@ -76,7 +76,8 @@ class Orchestrator:
         self._submission = Submission(engine.bus, ownership)
         self.metrics = engine.metrics
         #: Where agents connect.
-        self.nats_url = nats_url
+        self.nats_url = bus.url
+        self._child = bus.child
 
     @classmethod
     @asynccontextmanager
@@ -109,8 +110,8 @@ class Orchestrator:
         holder = CatalogHolder(settings.config, CedarPolicies.load)
         async with AsyncExitStack() as stack:
             opened = await open_store(settings, stack)
-            bus, leases, nats_url = await open_bus(settings, stack)
-            self = cls._compose(settings, holder, opened, bus, leases, nats_url)
+            bus = await open_bus(settings, stack)
+            self = cls._compose(settings, holder, opened, bus)
             await stack.enter_async_context(self._running())
             yield self
 
@@ -120,27 +121,25 @@ class Orchestrator:
         settings: Settings,
         holder: CatalogHolder,
         store: Store,
-        bus: Bus,
-        leases: Leases | None,
-        nats_url: str,
+        bus: OpenBus,
     ) -> "Orchestrator":
         engine = Engine(
             store=store,
-            bus=bus,
+            bus=bus.bus,
             snapshots=Snapshots(store, lambda name: holder.current.get(name), compile_snapshot),
-            policies=lambda: holder.current.policies,
+            policies=lambda: holder.last_policies,
             presence=Presence(),
             metrics=Metrics(VERSION),
             event_log=EventLog(settings.log_level),
             limits=Limits(max_deliver=settings.max_deliver),
         )
-        ownership = Ownership(engine, leases)
+        ownership = Ownership(engine, bus.leases)
         following = Following(store, lambda instance: ownership.loop_of(instance) is not None)
         engine.listeners.append(following.on_commit)
         engine.metrics.count_active_with(
             lambda: sum(loop.active for loop in ownership.loops.values())
         )
-        return cls(engine, ownership, holder, following, nats_url)
+        return cls(engine, ownership, holder, following, bus)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -154,6 +153,8 @@ class Orchestrator:
                 group.create_task(follow_files(self._engine, self._holder)),
                 group.create_task(measure(self._engine, self._ownership, self._holder)),
             ]
+            if self._child is not None:
+                background.append(group.create_task(tend_child(self._child, self._ownership)))
             try:
                 await self._until_taken(service)
                 yield
@@ -162,8 +163,7 @@ class Orchestrator:
                 body_error = error
             finally:
                 self._ownership.stop()
-                for task in background:
-                    task.cancel()
+                await end(background)
         if body_error is not None:
             raise body_error
 

@@ -135,6 +135,11 @@ def _refuse(reply: httpx.Response) -> None:
         document = reply.json()
         raise ApiError(str(document["message"]), code=str(document["code"]))
     except (ValueError, KeyError, TypeError):
+        if reply.status_code >= 500:
+            raise ApiError(
+                f"{reply.url} answered {reply.status_code}: {reply.text[:200]}; see its log",
+                code="internal",
+            ) from None
         raise ApiError(
             f"{reply.url} answered {reply.status_code} and is no sagabus: correct --url",
             code="bad_url",

@@ -36,11 +36,20 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         status = TaskStatus.TIMED_OUT
     else:
         status = TaskStatus.FAILED
-    # What was interrupted may have acted; a failure that the agent reports has not.
-    close(t, attempt, status, is_acted=status is not TaskStatus.FAILED, error=failure)
+    attempt.artifacts = list(event.artifacts)
+    close(t, attempt, status, is_acted=_may_have_acted(status, event), error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
     ended(t, attempt, failure, is_retryable=event.is_retryable, after_s=event.retry_after_s)
     return None
+
+
+def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:
+    """A failure that the agent reports has not acted, unless it says what it left.
+
+    What was interrupted may have, and a result that cannot be sent is that of finished work.
+    """
+    is_clean = status is TaskStatus.FAILED and event.error_type != "bad_result"
+    return not is_clean or bool(event.artifacts)
 
 
 def _take(t: Transition, attempt: Attempt, event: ResultReceived) -> None:

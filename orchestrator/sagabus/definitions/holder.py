@@ -11,6 +11,7 @@ import structlog
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.load import PolicyLoader, load_config
 from sagabus.errors import InvalidConfigError
+from sagabus.ports import Policies
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +33,8 @@ class CatalogHolder:
         #: Reloads that changed what is in force, and that were refused.
         self.reloads = 0
         self.refused = 0
+        #: What instances that started under policies go on with after these were removed.
+        self.last_policies: Policies | None = None
         self.current = self._load()
         self.loaded_at = datetime.now(UTC)
 
@@ -69,4 +72,6 @@ class CatalogHolder:
     def _load(self) -> Catalog:
         loading = load_config(self._path, self._load_policies)
         self._watched = loading.watched
-        return Catalog.of(self._path, loading)
+        catalog = Catalog.of(self._path, loading)
+        self.last_policies = catalog.policies or self.last_policies
+        return catalog

@@ -1,14 +1,15 @@
 """Deciding a turn: every message, command and due timer becomes an event of its instance."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import structlog
 
 from sagabus.core.commands import SetTimer
+from sagabus.core.definition import TemplateError
 from sagabus.core.events import Event, StartRequested
-from sagabus.core.instance import InstanceState
-from sagabus.errors import BadMessageError, RequestError
+from sagabus.core.instance import InstanceState, InstanceStatus
+from sagabus.errors import BadMessageError, ConfigError, InvariantError, RequestError
 from sagabus.runtime.deciding import Decider
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.messages import task_message
@@ -34,10 +35,18 @@ class Patience(Protocol):
 class Intake:
     """Decides the turns of one partition."""
 
-    def __init__(self, engine: Engine, roster: Roster, patiently: Patience) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        roster: Roster,
+        patiently: Patience,
+        poisoned: Mapping[str, str],
+    ) -> None:
+        """Decide for ``roster``; ``poisoned`` instances are parked, whatever is asked of them."""
         self._engine = engine
         self._roster = roster
         self._patiently = patiently
+        self._poisoned = poisoned
 
     async def decide(self, turn: Turn, due: Iterable[tuple[str, SetTimer]]) -> None:
         """Decide everything in ``turn``: messages in stream order, commands, then timers."""
@@ -53,6 +62,9 @@ class Intake:
         decider = Decider(self._engine.policies, turn.changes)
         for instance in ids:
             items = reading.items.get(instance, [])
+            if instance in self._roster.unreadable:
+                _give_up(turn, instance, items, self._roster.unreadable[instance])
+                continue
             state, events = await self._events(turn, instance, states.get(instance), items)
             events += timers.get(instance, [])
             if state is not None:
@@ -117,19 +129,28 @@ class Intake:
     ) -> None:
         instance = state.row.id
         digest = state.row.digest
-        definition = await self._patiently(lambda: self._engine.snapshots.of(digest))
-        error = decider.apply(definition, state, events) if events else None
+        try:
+            definition = await self._patiently(lambda: self._engine.snapshots.of(digest))
+        except (ConfigError, InvariantError, TemplateError) as unreadable:
+            self._roster.unreadable[instance] = f"its definition: {unreadable}"
+            _give_up(turn, instance, items, self._roster.unreadable[instance])
+            return
+        error: Exception | None = None
+        if instance in self._poisoned:
+            error = InvariantError(self._poisoned[instance])
+        elif events:
+            error = decider.apply(definition, state, events)
         if error is None:
             self._roster.add(state)
             turn.states.append(state)
             return
         # The state in memory is half changed. What is stored is right: park that.
         message = f"the engine failed on this instance: {type(error).__name__}: {error}"
-        for item in items:
-            turn.refuse(item, "internal", message)
+        _give_up(turn, instance, items, message)
         self._roster.forget(instance)
         stored = (await self._patiently(lambda: self._roster.bring([instance]))).get(instance)
-        if stored is not None and not stored.row.status.is_terminal:
+        is_parked = stored is not None and stored.row.status is InstanceStatus.NEEDS_OPERATOR
+        if stored is not None and not stored.row.status.is_terminal and not is_parked:
             decider.park(definition, stored, turn.at, message)
             turn.states.append(stored)
 
@@ -142,17 +163,28 @@ class Intake:
             attempt = state.find(task, number) if state is not None else None
             if state is None or attempt is None or not attempt.is_unanswered:
                 continue
-            definition = await self._engine.snapshots.of(state.row.digest)
             try:
+                definition = await self._engine.snapshots.of(state.row.digest)
                 turn.resends.append(task_message(definition, state, attempt, resend=mark))
-            except BadMessageError as error:
-                log.error("resend_too_large", workflow_id=instance, error=error.reason)
+            except (BadMessageError, ConfigError, InvariantError, TemplateError) as error:
+                log.error("task_not_sent_again", workflow_id=instance, error=str(error))
 
 
 def _is_fresh(reading: Reading, instance: str) -> bool:
     """Whether the id was just made for a start: the store cannot know it."""
     items = reading.items.get(instance, ())
     return len(items) == 1 and items[0].local is not None and items[0].local.is_fresh_id
+
+
+def _give_up(turn: Turn, instance: str, items: Iterable[Item], reason: str) -> None:
+    """Refuse what is asked of an instance that cannot go on, and keep what it was told."""
+    log.error("instance_given_up", workflow_id=instance, error=reason)
+    for item in items:
+        if isinstance(item.message, CommandMessage):
+            turn.refuse(item, "internal", f"instance {instance!r}: {reason}")
+        elif item.delivery is not None:
+            dead = Dead(f"engine_failed: {reason}", item.source, instance, item.delivery)
+            turn.dead.append(dead)
 
 
 def _reject_unknown(turn: Turn, instance: str, item: Item) -> None:

@@ -19,6 +19,7 @@ from sagabus_agents.wire import (
     ClaimMessage,
     CommandMessage,
     DeadLetter,
+    ErrorInfo,
     ResultMessage,
     ResultStatus,
     event_subject,
@@ -70,10 +71,14 @@ def task_message(
         data = orjson.dumps(message)
     except orjson.JSONEncodeError as error:
         raise BadMessageError(f"the message for stage {attempt.stage!r}: {error}") from None
-    if len(data) + _HEADER_BYTES > MAX_MESSAGE_BYTES:
+    size = len(data)
+    if attempt.kind == "task" and definition.stages[attempt.stage].compensation is not None:
+        # Its compensation carries the parameters as well: what cannot be undone must not begin.
+        size += len(orjson.dumps(row.parameters))
+    if size + _HEADER_BYTES > MAX_MESSAGE_BYTES:
         raise BadMessageError(
-            f"the message for stage {attempt.stage!r} has {len(data)} bytes, and the bus takes "
-            f"{MAX_MESSAGE_BYTES}: pass a reference instead of the data"
+            f"the message for stage {attempt.stage!r}, or for its compensation, has {size} bytes, "
+            f"and the bus takes {MAX_MESSAGE_BYTES}: pass a reference instead of the data"
         )
     subject = task_subject(attempt.role, row.id, attempt.task, attempt.attempt)
     return OutgoingTask(
@@ -93,7 +98,8 @@ def _undo_payload(state: InstanceState, undo: Attempt) -> dict[str, Any]:
             "input": source.input if source else None,
             "output": source.output if source else None,
         },
-        "artifacts_to_undo": list(done.artifacts) if done else [],
+        # Of every attempt: one that failed or came late may have left something, too.
+        "artifacts_to_undo": list(dict.fromkeys(each for a in tries for each in a.artifacts)),
     }
 
 
@@ -138,6 +144,14 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
 
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:
     """A result as the core takes it."""
+    if not _is_sendable(message.output):
+        # It was done, and nobody could be told with which result: not a compensation, either.
+        error_info = ErrorInfo(
+            type="bad_result", message="its output has no JSON form", retryable=False
+        )
+        message = message.model_copy(
+            update={"status": ResultStatus.FAILED, "output": None, "error": error_info}
+        )
     error = message.error
     status = _STATUS[message.status]
     return ResultReceived(
@@ -155,3 +169,12 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         retry_after_s=error.retry_after_s if error else None,
         started_at=message.started_at,
     )
+
+
+def _is_sendable(output: Any) -> bool:
+    """Whether an output can be sent on: integers beyond 64 bits, for one, cannot."""
+    try:
+        orjson.dumps(output)
+    except orjson.JSONEncodeError:
+        return False
+    return True

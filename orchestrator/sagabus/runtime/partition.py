@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import TypeVar
 
 import structlog
@@ -37,6 +37,12 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+#: A failure of the bus counts as present for this long.
+_STUCK_S = 20.0
+
+#: Timers of ended instances are dropped beyond this many.
+_MANY_TIMERS = 1_000
+
 #: Clocks of bus and orchestrator may differ by this much where a message's time counts.
 _CLOCK_MARGIN = timedelta(seconds=1)
 
@@ -58,8 +64,12 @@ class PartitionLoop:
         self._caught_up = False
         self._read_until: datetime | None = None
         self._taken_at = engine.clock()
-        #: Rows of this partition that cannot be read: id and reason.
-        self.corrupt: list[tuple[str, str]] = []
+        #: Failures of the bus in a row while it was connected, and when the last one was.
+        self._bus_failures = 0
+        self._bus_failed_at = 0.0
+        self._corrupt: list[tuple[str, str]] = []
+        #: Instances whose next state cannot be stored: they are parked instead.
+        self._poisoned: dict[str, str] = {}
         #: ``taking``, ``serving``, ``database_away``, ``bus_away``, ``lost``, ``stopped``.
         self.status = "taking"
 
@@ -77,6 +87,17 @@ class PartitionLoop:
     def is_serving(self) -> bool:
         """True while commands are taken."""
         return self.status in {"serving", "database_away"}
+
+    @property
+    def is_bus_stuck(self) -> bool:
+        """True when the bus is connected, and again and again fails to take what is published."""
+        is_recent = monotonic() - self._bus_failed_at < _STUCK_S
+        return self._bus_failures > 1 and is_recent and self._engine.bus.is_connected
+
+    @property
+    def corrupt(self) -> list[tuple[str, str]]:
+        """Instances that cannot be gone on with: id and reason."""
+        return [*self._corrupt, *self._roster.unreadable.items()]
 
     def submit(self, command: LocalCommand) -> None:
         """Take a command of this process; answered when it is stored."""
@@ -100,6 +121,7 @@ class PartitionLoop:
         Raises:
             PartitionLostError: another owner has.
         """
+        bus = self._engine.bus
         try:
             while not self._stopping:
                 try:
@@ -109,10 +131,18 @@ class PartitionLoop:
                     await self._leave()
                 except BusUnavailableError as error:
                     self.status = "bus_away"
+                    self._bus_failures = self._bus_failures + 1 if bus.is_connected else 0
+                    self._bus_failed_at = monotonic()
                     log.warning("bus_away", partition=self.number, error=str(error))
                     await self._bus_back()
                 except PartitionLostError:
                     raise
+                except InvariantError as error:
+                    # What it was to be changed into cannot be stored: parked on the next try.
+                    if error.instance_id is None or error.instance_id in self._poisoned:
+                        raise
+                    log.error("instance_poisoned", workflow_id=error.instance_id, error=str(error))
+                    self._poisoned[error.instance_id] = str(error)
                 except StoreError as error:
                     # Memory and database disagree: what is stored is right.
                     log.error("partition_retaken", partition=self.number, error=str(error))
@@ -150,7 +180,7 @@ class PartitionLoop:
         self._epoch, self._batch, self._published = claim.epoch, claim.batch, claim.published
         self._inbox = await engine.bus.open_inbox(self.number, claim.epoch)
         found = await self._patiently(lambda: engine.store.load_active(self.number))
-        self.corrupt = found.corrupt
+        self._corrupt = found.corrupt
         for instance, reason in found.corrupt:
             log.error("instance_unreadable", workflow_id=instance, error=reason)
         self._roster.load(found)
@@ -241,7 +271,7 @@ class PartitionLoop:
         again = await self._without_news(inbox, is_idle=not deliveries)
         if not (deliveries or commands or due or again):
             return
-        intake = Intake(self._engine, self._roster, self._patiently)
+        intake = Intake(self._engine, self._roster, self._patiently, self._poisoned)
         await intake.decide(turn, due)
         if again:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
@@ -252,6 +282,7 @@ class PartitionLoop:
         finally:
             self._record(turn)  # it is stored, whoever has heard of it
         self._published = self._batch
+        self._bus_failures = 0
         await inbox.ack(deliveries)
         self._settle(turn)
 
@@ -344,3 +375,6 @@ class PartitionLoop:
         self._roster.settle(changes.instances, changes.attempts)
         for state in turn.states:
             self._roster.release(state.row)
+        # Most timers outlive their instance: a time limit of an hour, an end after a second.
+        if len(self._timers) > _MANY_TIMERS + 4 * len(self._roster):
+            self._timers.keep(self._roster)

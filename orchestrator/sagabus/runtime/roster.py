@@ -1,11 +1,13 @@
 """The instances of one partition in memory: all that are unfinished, and nothing else."""
 
 import asyncio
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from time import monotonic
 
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.errors import StoreError, StoreUnavailableError
 from sagabus.ports import ActiveInstances, Store
 
 #: Attempt that awaits a result: (instance, task, attempt).
@@ -27,10 +29,15 @@ class Roster:
         self._store = store
         self._states: dict[str, InstanceState] = {}
         self._partial: set[str] = set()
+        #: Instances that cannot be gone on with, and why: each alone, never the partition.
+        self.unreadable: dict[str, str] = {}
         #: Unanswered attempts, longest without news first, with the time of the last send.
         self._unanswered: OrderedDict[Key, float] = OrderedDict()
         self._counted: dict[str, str] = {}
         self.active: Counter[str] = Counter()
+
+    def __contains__(self, instance: object) -> bool:
+        return instance in self._states
 
     def __len__(self) -> int:
         return len(self._states)
@@ -48,7 +55,7 @@ class Roster:
             for tries in state.attempts.values():
                 for attempt in tries:
                     if attempt.is_unanswered:
-                        self._unanswered[(row.id, attempt.task, attempt.attempt)] = 0.0
+                        self._unanswered[(row.id, attempt.task, attempt.attempt)] = -math.inf
 
     def states(self) -> Iterator[InstanceState]:
         """Every state, complete or not."""
@@ -66,13 +73,27 @@ class Roster:
         return {i: self._states[i] for i in wanted if i in self._states}
 
     async def _fetch(self, instance: str) -> None:
-        state = await self._store.load_instance(instance)
+        try:
+            state = await self._store.load_instance(instance)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            self.unreadable[instance] = str(error)
+            return
         if state is not None:
             self._states[instance] = state
 
     async def _complete(self, instance: str) -> None:
         row = self._states[instance].row
-        self._states[instance] = InstanceState.of(row, await self._store.load_attempts(instance))
+        try:
+            attempts = await self._store.load_attempts(instance)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            self.unreadable[instance] = str(error)
+            self.forget(instance)
+            return
+        self._states[instance] = InstanceState.of(row, attempts)
         self._partial.discard(instance)
 
     def add(self, state: InstanceState) -> None:

@@ -79,7 +79,7 @@ def existing_answer(
 ) -> Answer:
     """The answer to a start whose id is taken: the same start again, or a conflict."""
     row = state.row
-    if row.workflow == arguments.workflow and row.parameters == arguments.parameters:
+    if row.workflow == arguments.workflow and _is_same(row.parameters, arguments.parameters):
         # The trace is the command that made it: a repeat of that one gets its first answer.
         is_made_by_it = row.trace == command.command
         return Answer(ok=True, result={"id": row.id, "created": is_made_by_it})
@@ -90,6 +90,13 @@ def existing_answer(
     )
     message = f"instance {row.id!r} exists already, {what}: choose another id"
     return Answer(ok=False, code="conflict", message=message)
+
+
+def _is_same(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Equal as JSON: to Python, true is 1."""
+    return orjson.dumps(left, option=orjson.OPT_SORT_KEYS) == orjson.dumps(
+        right, option=orjson.OPT_SORT_KEYS
+    )
 
 
 async def new_instance(

@@ -1,6 +1,7 @@
-"""The timers of one partition, a heap. None is taken out; what is out of date is ignored."""
+"""The timers of one partition, a heap. What is out of date is ignored when it comes up."""
 
 import heapq
+from collections.abc import Container
 from datetime import datetime
 
 from sagabus.core.commands import SetTimer
@@ -19,6 +20,14 @@ class TimerQueue:
         """Remember a timer."""
         self._count += 1
         heapq.heappush(self._heap, (timer.at, self._count, instance, timer))
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def keep(self, instances: Container[str]) -> None:
+        """Drop the timers of all others."""
+        self._heap = [entry for entry in self._heap if entry[2] in instances]
+        heapq.heapify(self._heap)
 
     @property
     def next_at(self) -> datetime | None:
