@@ -259,15 +259,15 @@ async def test_endless_wait_before_the_next_attempt_is_a_long_one(scene: Scene) 
     assert state.attempts["make-1-0"][0].retry
 
 
-async def test_number_that_no_message_can_carry_on_fails_the_workflow_that_needs_it_sent(
+async def test_number_that_no_message_can_carry_on_is_a_bad_result_and_is_undone(
     scene: Scene,
 ) -> None:
     await scene.send(result_data("make-1-0", output=10**30))
     await scene.task.ack()
     state = await finish_by_crew(scene)
-    assert (state.row.status, state.row.rollback) == ("failed", "partial")
+    assert (state.row.status, state.row.rollback) == ("rolled_back", "full")
     assert state.row.error is not None
-    assert state.row.error.type == "bad_input"
+    assert state.row.error.type == "bad_result"
 
 
 async def test_claim_with_a_reply_that_is_no_subject_gets_no_answer_and_harms_nobody(

@@ -75,7 +75,8 @@ async def until_waiting(orchestrator: Orchestrator, *instances: str) -> None:
 
 
 async def test_a_program_starts_approves_and_waits(settings: Settings) -> None:
-    async with Orchestrator.open(settings) as o, agent(o) as done:
+    opening = Orchestrator.open(config=settings.config, data=settings.data_dir)
+    async with opening as o, agent(o) as done:
         started = await o.start("release", {"version": "1.2.3"}, by="ann")
         assert started.is_new
         with pytest.raises(ConflictError, match="asks for no approval"):

@@ -13,6 +13,7 @@ import pytest
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.app import Orchestrator
+from sagabus.app.connections import OpenBus
 from sagabus.core import claims, saga, tasks, timers
 from sagabus.core.instance import InstanceState
 from sagabus.definitions.compile import compile_snapshot
@@ -148,7 +149,7 @@ class Owner:
             snapshots=Snapshots(
                 self.store, lambda name: self.holder.current.get(name), compile_snapshot
             ),
-            policies=lambda: self.holder.current.policies,
+            policies=lambda: self.holder.last_policies,
             presence=self.presence,
             metrics=self.metrics,
             event_log=EventLog("critical"),
@@ -159,7 +160,8 @@ class Owner:
             self.store, lambda instance: self.ownership.loop_of(instance) is not None
         )
         self.engine.listeners.append(following.on_commit)
-        self.facade = Orchestrator(self.engine, self.ownership, self.holder, following, "")
+        open_bus = OpenBus(mortal_bus, mortal_leases, "", None)
+        self.facade = Orchestrator(self.engine, self.ownership, self.holder, following, open_bus)
         self._work: asyncio.Task[None] | None = None
 
     async def begin(self) -> "Owner":

@@ -154,6 +154,11 @@ class NatsChild:
             self._process = None
         os.close(self._lock_fd)
 
+    @property
+    def has_files(self) -> bool:
+        """Whether there are streams on disk. A server whose files were deleted does not notice."""
+        return (self._directory / "store" / "jetstream").is_dir()
+
     def restart(self) -> None:
         """End a server that answers and does not work; it is started again on the same port."""
         if self._process is not None:

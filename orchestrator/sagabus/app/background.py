@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -54,12 +55,15 @@ async def ensure_roles(engine: Engine, holder: CatalogHolder) -> None:
 
 
 async def tend_child(child: NatsChild, ownership: Ownership) -> None:
-    """Restart a server of ours that answers and stores nothing: its files were deleted."""
+    """Restart a server of ours that answers and stores nothing, or whose files were deleted."""
+    restarted_at = -_RESTART_S
     while True:
         await asyncio.sleep(_MEASURE_S)
-        if any(loop.is_bus_stuck for loop in ownership.loops.values()):
+        is_stuck = any(loop.is_bus_stuck for loop in ownership.loops.values())
+        is_broken = is_stuck or not child.has_files
+        if is_broken and monotonic() - restarted_at > _RESTART_S:
             child.restart()
-            await asyncio.sleep(_RESTART_S)
+            restarted_at = monotonic()
 
 
 async def measure(engine: Engine, ownership: Ownership, holder: CatalogHolder) -> None:
