@@ -1,4 +1,7 @@
-"""One suite over the memory bus and the real server: what ``sagabus.ports.Bus`` promises."""
+"""One suite over the memory bus and the real server: what ``sagabus.ports.Bus`` promises.
+
+One file, because a port has one list of promises.
+"""
 
 import asyncio
 import time

@@ -1,4 +1,7 @@
-"""What every store promises, checked on the one in memory, the one on disk, and a remote one."""
+"""What every store promises, checked on the one in memory, the one on disk, and a remote one.
+
+One file, because a port has one list of promises.
+"""
 
 import asyncio
 import math

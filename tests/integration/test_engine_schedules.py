@@ -1,6 +1,6 @@
 """The schedules that a courier may not be trusted to avoid, each by name: late, twice, or never.
 
-Over the memory adapters, and over a real server and a real database.
+Over the memory adapters, and over a real server and a real database. One file: one list.
 """
 
 import asyncio

@@ -6,6 +6,8 @@
         started = await o.start("deploy_pipeline", {"version": "1.2.3"})
         await o.approve_stage(started.id, "production", by="ann")
         ended = await o.wait(started.id)
+
+One file: everything that can be asked of an orchestrator.
 """
 
 import asyncio
@@ -18,6 +20,7 @@ from time import monotonic
 from typing import Any, Final, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
+from sagabus.adapters.nats_child import NatsChild
 from sagabus.app.background import end, follow_files, measure, tend_child
 from sagabus.app.connections import OpenBus, open_bus, open_store
 from sagabus.app.health import VERSION, Health, assess
@@ -67,7 +70,8 @@ class Orchestrator:
         ownership: Ownership,
         holder: CatalogHolder,
         following: Following,
-        bus: OpenBus,
+        nats_url: str,
+        child: NatsChild | None = None,
     ) -> None:
         self._engine = engine
         self._ownership = ownership
@@ -76,8 +80,8 @@ class Orchestrator:
         self._submission = Submission(engine.bus, ownership)
         self.metrics = engine.metrics
         #: Where agents connect.
-        self.nats_url = bus.url
-        self._child = bus.child
+        self.nats_url = nats_url
+        self._child = child
 
     @classmethod
     @asynccontextmanager
@@ -139,7 +143,7 @@ class Orchestrator:
         engine.metrics.count_active_with(
             lambda: sum(loop.active for loop in ownership.loops.values())
         )
-        return cls(engine, ownership, holder, following, bus)
+        return cls(engine, ownership, holder, following, bus.url, bus.child)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

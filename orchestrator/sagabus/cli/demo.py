@@ -3,6 +3,8 @@
 An orchestrator (SurrealDB embedded, ``nats-server`` as its child) and three agents, each a process
 of its own: success; failure and rollback; an approval; a denial by policy; and the orchestrator
 killed with ``kill -9`` in the middle of a run, which ends all the same.
+
+One file: a script that is read from top to bottom.
 """
 
 import json

@@ -2,6 +2,8 @@
 
 Nothing is published, replied or acknowledged before the commit. Whatever fails on the way, the
 partition is dropped with all it has in memory and taken again: recovery is one mechanism.
+
+One file, because the order of its steps is the promise that it keeps.
 """
 
 import asyncio
