@@ -141,7 +141,7 @@ async def end_of(world: World, state: InstanceState, crews: list[Crew]) -> End:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shorten_grace(monkeypatch, 0.1)
+    shorten_grace(monkeypatch, 0.3)
     path = tmp_path / "workflows.toml"
     path.write_text(CONFIG)
     return path

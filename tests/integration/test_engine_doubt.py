@@ -78,7 +78,7 @@ approval_required = true
 approval = {timeout = 0.2}
 """
 #: How long an outage lasts: beyond every limit in CONFIG, with all grace.
-OUTAGE_S = 0.6
+OUTAGE_S = 0.9
 
 
 @pytest.fixture(params=["memory", "real"])
@@ -89,7 +89,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shorten_grace(monkeypatch, 0.1)
+    shorten_grace(monkeypatch, 0.3)
     path = tmp_path / "workflows.toml"
     path.write_text(CONFIG)
     return path

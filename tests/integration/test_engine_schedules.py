@@ -74,7 +74,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shorten_grace(monkeypatch, 0.1)
+    shorten_grace(monkeypatch, 0.3)
     path = tmp_path / "workflows.toml"
     path.write_text(CONFIG)
     return path

@@ -253,7 +253,7 @@ async def test_publish_waits_for_the_server_to_come_back(server: NatsServer, bus
     await publishing
     # A consumer that was just restored hears of a new message a moment after the stream.
     async with asyncio.timeout(5):
-        while [queue.queued for queue in await bus.role_queues()] != [1]:
+        while [queue.queued for queue in await bus.role_queues()] != [1]:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
