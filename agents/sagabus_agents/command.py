@@ -5,6 +5,8 @@ This package never imports the orchestrator: its command line is found by entry 
 
 import argparse
 import importlib
+import json
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
@@ -32,7 +34,8 @@ The program gets the task as JSON on stdin and writes its output as JSON to stdo
 of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS. Exit code 0 is success,
 65 says that the input is bad, 75 that another attempt may succeed; stderr becomes the message.
 ACTION may be * for every action that has no command of its own.
-The server is --nats, else $SAGABUS_NATS_URL, else {DEFAULT_URL}.
+The server is --nats, else $SAGABUS_NATS_URL, else that of the nearest 'sagabus up' (.sagabus at or
+above the working directory), else {DEFAULT_URL}.
 """
 
 
@@ -79,8 +82,7 @@ def agent_command(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         agent = _load(options.agent) if options.command == "run" else _exec_agent(options)
-        if options.nats is not None:
-            agent.nats_url = options.nats
+        agent.nats_url = options.nats or agent.nats_url or _nearest_server()
         if options.concurrency is not None:
             agent.concurrency = options.concurrency
     except UsageError as error:
@@ -183,6 +185,21 @@ def _by_action(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             raise ValueError(f"{action}: given twice")
         commands[action] = command
     return commands
+
+
+def _nearest_server() -> str | None:
+    """Address of the server that a ``sagabus up`` at or above the working directory runs."""
+    if os.environ.get("SAGABUS_NATS_URL"):
+        return None
+    here = Path.cwd()
+    for directory in (here, *here.parents):
+        try:
+            endpoints = json.loads((directory / ".sagabus" / "endpoints.json").read_text())
+        except (OSError, ValueError):
+            continue
+        address = endpoints.get("nats") if isinstance(endpoints, dict) else None
+        return address if isinstance(address, str) else None
+    return None
 
 
 def _load(reference: str) -> Agent:
