@@ -140,6 +140,7 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("scene", ["memory"], indirect=True)
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
 async def test_message_that_nobody_can_use_is_buried_with_the_reason_and_does_nothing_else(
     scene: Scene, bad: Bad
@@ -160,6 +161,21 @@ async def test_message_that_nobody_can_use_is_buried_with_the_reason_and_does_no
         return scene.owner.metric("sagabus_dead_letters_total", reason=label) == 1
 
     await until(is_counted)
+    await scene.hand.finish(scene.task)
+    await scene.hand.finish(await scene.hand.take("tester"))
+    assert (await ended(scene.world.store, "i1")).row.status == "completed"
+
+
+@pytest.mark.parametrize("scene", ["real"], indirect=True)
+async def test_messages_that_nobody_can_use_are_buried_on_a_real_server_too(scene: Scene) -> None:
+    await scene.quiet()
+    before = await scene.world.store.load_instance("i1")
+    for bad in BAD:
+        await scene.send(bad.data, bad.instance, bad.source)
+    letters = await scene.buried(len(BAD))
+    reasons = sorted(letter.reason.partition(":")[0] for letter in letters)
+    assert reasons == sorted(bad.reason.partition(":")[0] for bad in BAD)
+    assert await scene.world.store.load_instance("i1") == before
     await scene.hand.finish(scene.task)
     await scene.hand.finish(await scene.hand.take("tester"))
     assert (await ended(scene.world.store, "i1")).row.status == "completed"

@@ -69,7 +69,7 @@ async def _wake_ups(
 def _look(patterns: Sequence[str]) -> _Look:
     seen = set()
     for pattern in patterns:
-        directory = _fixed_part(pattern)
+        directory = _fixed_part(pattern).parent
         if directory.is_dir():  # an empty directory of policies says something, too
             seen.add((str(directory), 0, 0, 0))
         for name in glob.glob(pattern, recursive=True):  # noqa: PTH207
