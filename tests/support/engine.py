@@ -13,7 +13,6 @@ import pytest
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.app import Orchestrator
-from sagabus.app.connections import OpenBus
 from sagabus.core import claims, saga, tasks, timers
 from sagabus.core.instance import InstanceState
 from sagabus.definitions.compile import compile_snapshot
@@ -160,8 +159,7 @@ class Owner:
             self.store, lambda instance: self.ownership.loop_of(instance) is not None
         )
         self.engine.listeners.append(following.on_commit)
-        open_bus = OpenBus(mortal_bus, mortal_leases, "", None)
-        self.facade = Orchestrator(self.engine, self.ownership, self.holder, following, open_bus)
+        self.facade = Orchestrator(self.engine, self.ownership, self.holder, following, "")
         self._work: asyncio.Task[None] | None = None
 
     async def begin(self) -> "Owner":
