@@ -1,4 +1,4 @@
-"""What an orchestrator does beside its loops: follow the files, and measure."""
+"""What an orchestrator does beside its loops: follow the files, measure, tend its NATS server."""
 
 import asyncio
 from collections.abc import Iterable
