@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from sagabus.adapters.cedar import CedarPolicies
@@ -16,11 +16,17 @@ PERMIT = "permit(principal, action, resource);"
 NEVER_S = 60.0
 
 
+async def to_the_end(looks: AsyncGenerator[None, None]) -> None:
+    async with aclosing(looks):
+        async for _ in looks:
+            pass
+
+
 @asynccontextmanager
 async def following(path: Path, poll_s: float = 0.3) -> AsyncIterator[CatalogHolder]:
     holder = CatalogHolder(path, CedarPolicies.load)
     changes = watch_files(holder.watched, poll_s=poll_s, debounce_s=0.05)
-    task = asyncio.create_task(holder.follow(changes))
+    task = asyncio.create_task(to_the_end(holder.follow(changes)))
     try:
         yield holder
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import aclosing
 from time import monotonic
 from typing import Final
 
@@ -36,14 +37,15 @@ async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 async def follow_files(engine: Engine, holder: CatalogHolder) -> None:
     """Put changed definitions and policies in force; faulty ones are counted."""
-    async for _ in watch_files(holder.watched):
-        reloads, refused = holder.reloads, holder.refused
-        await asyncio.to_thread(holder.reload)
-        if holder.refused > refused:
-            engine.metrics.config_reload(is_ok=False)
-        if holder.reloads > reloads:
-            engine.metrics.config_reload(is_ok=True)
-            await ensure_roles(engine, holder)
+    reloads, refused = holder.reloads, holder.refused
+    async with aclosing(holder.follow(watch_files(holder.watched))) as looks:
+        async for _ in looks:
+            if holder.refused > refused:
+                engine.metrics.config_reload(is_ok=False)
+            if holder.reloads > reloads:
+                engine.metrics.config_reload(is_ok=True)
+                await ensure_roles(engine, holder)
+            reloads, refused = holder.reloads, holder.refused
 
 
 async def ensure_roles(engine: Engine, holder: CatalogHolder) -> None:

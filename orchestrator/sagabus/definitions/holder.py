@@ -63,11 +63,15 @@ class CatalogHolder:
             )
         return True
 
-    async def follow(self, changes: AsyncGenerator[object, None]) -> None:
-        """Reload whenever ``changes`` yields, off the event loop; closes ``changes`` at its end."""
+    async def follow(self, changes: AsyncGenerator[object, None]) -> AsyncGenerator[None, None]:
+        """Reload whenever ``changes`` yields, off the event loop, and yield after each reload.
+
+        Closes ``changes`` at its end.
+        """
         async with aclosing(changes):
             async for _ in changes:
                 await asyncio.to_thread(self.reload)
+                yield
 
     def _load(self) -> Catalog:
         loading = load_config(self._path, self._load_policies)
