@@ -8,9 +8,10 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any, Final, cast
 
 from sagabus_agents.agent import DEFAULT_CONCURRENCY, DEFAULT_DRAIN_S, DEFAULT_URL, Agent
 from sagabus_agents.roles.exec import DEFAULT_GRACE_S, exec_agent
@@ -19,12 +20,14 @@ from sagabus_agents.version import __version__
 INSTALL = "pip install 'sagabus[orchestrator]'"
 
 BARE_HELP = f"""\
-usage: sagabus agent {{run,exec}} ...
+usage: sagabus agent {{run,exec,http,pack}} ...
 
 sagabus {__version__}: durable workflows across processes. This is the agent SDK alone.
 
   sagabus agent run MODULE:AGENT                     run an Agent object
   sagabus agent exec ROLE --on ACTION=COMMAND ...    make any program an agent
+  sagabus agent http                                 call HTTP APIs (sagabus[http])
+  sagabus agent pack NAME                            run a pack's Python actions (sagabus[packs])
 
 Everything else (up, orchestrator, start, show, approve, ...) needs: {INSTALL}
 """
@@ -81,12 +84,12 @@ def agent_command(arguments: Sequence[str]) -> int:
     """``sagabus agent ...``."""
     options = _parser().parse_args(arguments)
     try:
-        agent = _load(options.agent) if options.command == "run" else _exec_agent(options)
+        agent = _AGENTS[options.command](options)
         agent.nats_url = options.nats or agent.nats_url or _nearest_server()
         if options.concurrency is not None:
             agent.concurrency = options.concurrency
     except UsageError as error:
-        sys.stderr.write(f"sagabus: {error}\n")
+        sys.stderr.write("".join(f"sagabus: {line}\n" for line in str(error).splitlines()))
         return 2
     agent.run()
     return 0
@@ -98,7 +101,7 @@ class UsageError(Exception):
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sagabus agent", description="Run an agent.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,exec}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,exec,http,pack}")
 
     run = commands.add_parser("run", help="run an Agent object", description="Run an Agent object.")
     run.add_argument(
@@ -131,14 +134,35 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="between SIGTERM and SIGKILL when a program is to end (default: %(default)g)",
     )
-    program.add_argument(
-        "--drain",
-        type=float,
-        default=DEFAULT_DRAIN_S,
-        metavar="SECONDS",
-        help="for running programs to end once the agent is told to (default: %(default)g)",
+    http = commands.add_parser(
+        "http",
+        help="call HTTP APIs",
+        description="Send HTTP requests: actions get, post, put, patch, delete, head, request.",
     )
-    for command in (run, program):
+    http.add_argument(
+        "--role", default="http", metavar="ROLE", help="whose tasks to take (default: http)"
+    )
+    pack = commands.add_parser(
+        "pack",
+        help="run the Python actions of a pack",
+        description="Run the Python actions of a pack.",
+    )
+    pack.add_argument("pack", metavar="NAME", help="the pack: a directory among the packs")
+    pack.add_argument(
+        "--packs",
+        type=Path,
+        metavar="DIR",
+        help="the directory of packs (default: packs, else config/packs)",
+    )
+    for command in (program, http, pack):
+        command.add_argument(
+            "--drain",
+            type=float,
+            default=DEFAULT_DRAIN_S,
+            metavar="SECONDS",
+            help="for running tasks to end once the agent is told to (default: %(default)g)",
+        )
+    for command in (run, program, http, pack):
         command.add_argument("--nats", metavar="URL", help="the server, or several with commas")
         command.add_argument(
             "--concurrency",
@@ -202,8 +226,34 @@ def _nearest_server() -> str | None:
     return None
 
 
-def _load(reference: str) -> Agent:
-    module_name, _, name = reference.partition(":")
+def _http_agent(options: argparse.Namespace) -> Agent:
+    body = _body("http")
+    try:
+        return cast(Agent, body.http_agent(options.role, drain_s=options.drain))
+    except ValueError as error:
+        raise UsageError(f"agent http: {error}") from error
+
+
+def _pack_agent(options: argparse.Namespace) -> Agent:
+    body = _body("pack")
+    try:
+        return cast(Agent, body.pack_agent(options.pack, options.packs, drain_s=options.drain))
+    except body.PackError as error:
+        raise UsageError(str(error)) from error
+
+
+def _body(role: str) -> Any:
+    """The module of a ready-made agent whose libraries not every install has."""
+    try:
+        return importlib.import_module(f"sagabus_agents.roles.{role}")
+    except ImportError as error:
+        if error.name not in {"httpx", "yaml"}:
+            raise
+        raise UsageError(f"agent {role}: {error}") from error
+
+
+def _load(options: argparse.Namespace) -> Agent:
+    module_name, _, name = options.agent.partition(":")
     # The script's own directory is first on the path; a module beside the user is meant.
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -214,6 +264,14 @@ def _load(reference: str) -> Agent:
     if not isinstance(found, Agent):
         raise UsageError(f"{module_name} has no Agent named {name or 'agent'!r}")
     return found
+
+
+_AGENTS: Final[dict[str, Callable[[argparse.Namespace], Agent]]] = {
+    "run": _load,
+    "exec": _exec_agent,
+    "http": _http_agent,
+    "pack": _pack_agent,
+}
 
 
 if __name__ == "__main__":

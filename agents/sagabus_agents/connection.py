@@ -19,6 +19,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.typing import FilteringBoundLogger
 
+from sagabus_agents.objects import Objects
+
 MessageCallback = Callable[[Msg], Awaitable[None]]
 
 #: A server that does not answer two pings in a row is left.
@@ -29,6 +31,7 @@ MAX_RETRY_S = 2.0
 COMPLAIN_EVERY_S = 30.0
 CLOSE_WITHIN_S = 2.0
 FLUSH_WITHIN_S = 2.0
+OBJECTS_WITHIN_S = 5.0
 LOOK_EVERY_S = 1.0
 
 
@@ -87,6 +90,11 @@ class Connection:
     def max_payload(self) -> int:
         """The server's limit for one message, headers included."""
         return self._client.max_payload if self._client is not None else 1024 * 1024
+
+    @property
+    def objects(self) -> Objects | None:
+        """The bucket of large payloads, on the present connection; None without one."""
+        return Objects(self._client, OBJECTS_WITHIN_S) if self._client and self.is_up else None
 
     def subscribe(self, subject: Callable[[], str], callback: MessageCallback) -> None:
         """Subscribe on every connection from the next on; ``subject`` is asked each time."""

@@ -14,9 +14,18 @@ import orjson
 from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
 from sagabus_agents.task import Task
-from sagabus_agents.wire import MAX_MESSAGE_BYTES, ErrorInfo, ResultStatus
+from sagabus_agents.wire import (
+    MAX_INLINE_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    ErrorInfo,
+    PayloadRef,
+    ResultStatus,
+)
 
 MAX_ARTIFACTS = 10_000
+#: What naming an object adds to a message, at most.
+PAYLOAD_ROOM = 512
 
 
 class Ending(Enum):
@@ -119,43 +128,59 @@ class Execution:
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedResult:
+    """A ``ResultMessage``, and the output that is too large to stand in it."""
+
+    fields: dict[str, Any]
+    #: The output as JSON: its reference is to stand in the message. None: it stands there itself.
+    payload: bytes | None = None
+
+    def message(self, payload: PayloadRef | None = None) -> bytes:
+        """The message, naming ``payload``."""
+        if payload is None:
+            return orjson.dumps(self.fields)
+        return orjson.dumps(self.fields | {"payload": payload.model_dump()})
+
+
 def encode_result(
     task: Task,
     outcome: Outcome,
     agent: str,
     started_at: datetime | None,
     max_bytes: int = MAX_MESSAGE_BYTES,
-) -> bytes:
+) -> EncodedResult:
     """The ``ResultMessage`` of an attempt; one that cannot be sent becomes ``bad_result``."""
     error = outcome.error
-    result = {
+    result: dict[str, Any] = {
         "kind": "result",
         "task": task.id,
         "attempt": task.attempt,
         "status": outcome.status.value,
-        "output": outcome.output,
         "artifacts": task.artifacts,
         "error": None if error is None else error.model_dump(),
         "agent": agent,
         "started_at": started_at,
     }
+    room = max_bytes - len(orjson.dumps(result)) - PAYLOAD_ROOM
     if len(result["artifacts"]) > MAX_ARTIFACTS:
         problem = f"{len(result['artifacts'])} artifacts, at most {MAX_ARTIFACTS} can be reported"
         result["artifacts"] = []
+    elif room < 0:
+        problem = f"the result has {max_bytes - room} bytes, at most {max_bytes} can be sent"
     else:
         try:
-            encoded = orjson.dumps(result, default=plain)
+            output = orjson.dumps(outcome.output, default=plain)
         except TypeError as reason:
             problem = f"the output of {task.action!r} cannot be sent: {reason}"
         else:
-            if len(encoded) <= max_bytes:
-                return encoded
-            problem = f"the result has {len(encoded)} bytes, at most {max_bytes} can be sent"
+            if len(output) <= min(room, MAX_INLINE_BYTES):
+                return EncodedResult(result | {"output": orjson.Fragment(output)})
+            if len(output) <= MAX_PAYLOAD_BYTES:
+                return EncodedResult(result, output)
+            problem = f"the output has {len(output)} bytes, at most {MAX_PAYLOAD_BYTES} can be sent"
     result["status"] = ResultStatus.FAILED.value
-    result["output"] = None
     result["error"] = error_info("bad_result", problem, retryable=False).model_dump()
-    encoded = orjson.dumps(result)
-    if len(encoded) > max_bytes:
+    if len(orjson.dumps(result)) > max_bytes:
         result["artifacts"] = []
-        encoded = orjson.dumps(result)
-    return encoded
+    return EncodedResult(result)

@@ -2,10 +2,12 @@
 
 A result is sent under one Nats-Msg-Id however often that takes, so that it is stored once. Its
 acknowledgement comes to one subscription for all: ``js.publish`` costs a future, a timeout and a
-task switch per message.
+task switch per message. What a result names is stored before it, each time that it is sent: a
+server that has lost the one has lost the other.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -34,6 +36,8 @@ class Letter:
     on_stored: Callable[[], Awaitable[None]]
     #: The stream will never take it.
     on_refused: Callable[[str], Awaitable[None]]
+    #: Stores what the message names and gives the message; None when that cannot be done now.
+    prepare: Callable[[], Awaitable[bytes | None]] | None = None
     #: Loop time at which it is to be sent again.
     due: float = 0.0
     refusals: int = 0
@@ -42,8 +46,10 @@ class Letter:
 class Outbox:
     """Letters handed over and not yet stored."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, group: asyncio.TaskGroup) -> None:
         self._connection = connection
+        self._group = group
+        self._preparing: set[asyncio.Task[None]] = set()
         self._pending: dict[str, Letter] = {}
         self._number = 0
         self._log: FilteringBoundLogger = structlog.get_logger("sagabus_agents")
@@ -57,6 +63,33 @@ class Outbox:
         self._number += 1
         token = str(self._number)
         self._pending[token] = letter
+        if letter.prepare is None:
+            await self._publish(token, letter)
+            return
+        # Not here: it may take long, and whoever sends has others to send for.
+        letter.due = math.inf
+        task = self._group.create_task(self._prepare(token, letter, letter.prepare))
+        self._preparing.add(task)
+        task.add_done_callback(self._preparing.discard)
+
+    def abandon(self) -> None:
+        """Prepare nothing more."""
+        for task in self._preparing:
+            task.cancel()
+
+    async def _prepare(
+        self, token: str, letter: Letter, prepare: Callable[[], Awaitable[bytes | None]]
+    ) -> None:
+        data = await prepare()
+        if self._pending.get(token) is not letter:
+            return  # the connection was lost meanwhile, and it is being sent on the next one
+        if data is None:
+            letter.due = asyncio.get_running_loop().time() + RETRY_S
+            return
+        letter.data = data
+        await self._publish(token, letter)
+
+    async def _publish(self, token: str, letter: Letter) -> None:
         letter.due = asyncio.get_running_loop().time() + ACK_WITHIN_S
         await self._connection.publish(
             letter.subject,

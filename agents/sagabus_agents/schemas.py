@@ -18,6 +18,8 @@ MESSAGES: tuple[type[BaseModel], ...] = (
     wire.PresenceMessage,
     wire.ProgressMessage,
     wire.CancelMessage,
+    wire.SecretRequest,
+    wire.SecretAnswer,
     wire.CommandMessage,
     wire.CommandReply,
     wire.LifecycleEvent,

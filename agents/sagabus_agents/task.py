@@ -22,6 +22,13 @@ class Task:
         self._is_cancelled = False
         self._log: FilteringBoundLogger | None = None
 
+    def complete(self, message: TaskMessage) -> None:
+        """Put the whole message in the place of one whose body stood beside it, or held less.
+
+        Called by whoever runs the handler, before it does.
+        """
+        self._message = message
+
     @property
     def input(self) -> Any:
         """The task's input as it was sent; a typed handler gets it validated as well."""

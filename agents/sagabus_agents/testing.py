@@ -9,6 +9,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import orjson
+
 from sagabus_agents.agent import Agent
 from sagabus_agents.execution import Execution, Outcome, encode_result
 from sagabus_agents.task import Task
@@ -55,4 +57,8 @@ async def run_task(
     task = Task(message)
     task.on_progress = on_progress
     outcome = await Execution(agent.handlers, task).run() or Outcome(ResultStatus.CANCELLED)
-    return ResultMessage.model_validate_json(encode_result(task, outcome, agent.id, None))
+    encoded = encode_result(task, outcome, agent.id, None)
+    result = ResultMessage.model_validate_json(encoded.message())
+    if encoded.payload is None:
+        return result
+    return result.model_copy(update={"output": orjson.loads(encoded.payload)})

@@ -3,12 +3,14 @@
 All messages are JSON objects in UTF-8. Instants are RFC 3339 in UTC. ``docs/agent-protocol.md``
 says in words what an agent of any language must do; the schemas printed there come from here.
 
-One file on purpose: the whole contract can be read top to bottom.
+One file, because the whole contract can so be read top to bottom.
 """
 
 import re
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
@@ -33,10 +35,17 @@ STREAM_TASKS: Final = "SAGABUS_TASKS"
 STREAM_INBOX: Final = "SAGABUS_INBOX"
 STREAM_EVENTS: Final = "SAGABUS_EVENTS"
 STREAM_DEAD: Final = "SAGABUS_DEAD"
+#: Bucket of the JetStream Object Store for what is too large for a message, and its stream.
+PAYLOAD_BUCKET: Final = "SAGABUS_PAYLOADS"
+STREAM_PAYLOADS: Final = f"OBJ_{PAYLOAD_BUCKET}"
 
 #: Largest message the orchestrator sends or accepts. The server closes a connection for good that
 #: sends more than its ``max_payload`` (1 MiB by default), headers included.
 MAX_MESSAGE_BYTES: Final = 900 * 1024
+#: A task's body, or a result's output, that is larger than this as JSON stands in the bucket.
+MAX_INLINE_BYTES: Final = 256 * 1024
+#: Largest input and largest output, as JSON. The object of a compensation holds one of each.
+MAX_PAYLOAD_BYTES: Final = 64 * 1024 * 1024
 PRESENCE_INTERVAL_S: Final = 2.0
 #: An agent not heard of for this long counts as gone.
 PRESENCE_TTL_S: Final = 3 * PRESENCE_INTERVAL_S
@@ -45,6 +54,8 @@ TASK_ACK_WAIT_S: Final = 10.0
 
 #: Source token of the inbox subject for commands; a role cannot begin with an underscore.
 COMMAND_SOURCE: Final = "_command"
+#: The same for results that another instance gives: the end of one that carries out a stage.
+WORKFLOW_SOURCE: Final = "_workflow"
 
 
 def is_id(text: str) -> bool:
@@ -87,13 +98,58 @@ def cancel_subject(instance: str) -> str:
     return f"sagabus.cancel.{instance}"
 
 
+def secret_subject(role: str, instance: str) -> str:
+    """Core NATS, never stored: ``SecretRequest``."""
+    return f"sagabus.secret.{role}.{instance}"
+
+
 def presence_subject(agent: str) -> str:
     """Core NATS, best effort, every two seconds: ``PresenceMessage``."""
     return f"sagabus.presence.{agent}"
 
 
+def task_payload_name(instance: str, task: str, attempt: int) -> str:
+    """Object with the body of a task that is too large for its message."""
+    return f"{instance}.{task}.{attempt}"
+
+
+def result_payload_name(instance: str, task: str, attempt: int) -> str:
+    """Object with an output that is too large for its result."""
+    return f"{instance}.{task}.{attempt}.result"
+
+
+def payload_digest(data: bytes) -> str:
+    """The digest of an object, as the Object Store writes it.
+
+    Source: NATS ADR-20: ``SHA-256=`` and the hash in URL-safe base64.
+    """
+    return "SHA-256=" + urlsafe_b64encode(sha256(data).digest()).decode()
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PayloadRef(_Message):
+    """What was too large for a message: an object, which holds JSON."""
+
+    bucket: Literal["SAGABUS_PAYLOADS"] = PAYLOAD_BUCKET
+    name: str = Field(min_length=1, max_length=256)
+    #: Bytes.
+    size: int = Field(ge=0)
+    #: As ``payload_digest`` writes it.
+    digest: str = Field(min_length=1, max_length=128)
+
+
+class SecretPlace(_Message):
+    """What stands in ``input`` at ``path``, from ``start`` to ``end``, is put in by the agent."""
+
+    #: Keys and indexes from the outside in.
+    path: list[str | int]
+    #: Characters (Unicode code points) of the text there.
+    start: int = Field(ge=0)
+    end: int = Field(ge=0)
+    key: str = Field(min_length=1)
 
 
 class TaskType(StrEnum):
@@ -125,6 +181,11 @@ class TaskMessage(_Message):
     role: Role
     action: str
     input: Any = None
+    #: The body is too large to stand here: ``input``, ``original_context`` and
+    #: ``artifacts_to_undo`` are the fields of this object instead.
+    payload: PayloadRef | None = None
+    #: Secrets of ``input``, which are redeemed while the task runs.
+    secrets: list[SecretPlace] = Field(default_factory=list)
     #: True: ask with a ``ClaimMessage`` before running, whatever the delivery count.
     claim: bool = False
     #: True: sent again by recovery; always to be claimed.
@@ -180,11 +241,16 @@ class ResultMessage(_Message):
     attempt: int = Field(ge=1)
     status: ResultStatus
     output: Any = None
+    #: The output is too large to stand here: it is this object instead.
+    payload: PayloadRef | None = None
     #: Ids that a compensation is to undo.
     artifacts: list[str] = Field(default_factory=list, max_length=10_000)
     error: ErrorInfo | None = None
+    #: From WORKFLOW_SOURCE: the instance that carried the task out.
     agent: Id
     started_at: Instant | None = None
+    #: From WORKFLOW_SOURCE, not succeeded: not all that it did was undone.
+    has_left_effects: bool = False
 
 
 class ClaimMessage(_Message):
@@ -225,11 +291,22 @@ class CommandMessage(_Message):
     """What a person or a program asks of an instance, on ``inbox_subject`` with COMMAND_SOURCE.
 
     ``command`` is made by the client and unique per instance: a repeat gets the first answer.
+    ``arguments`` by ``name``:
+
+    - ``start``: ``workflow``, ``parameters``; of an instance that carries out a stage of another
+      one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``
+      and ``trace``
+    - ``approve``, ``reject``: ``stage``, ``reason``
+    - ``answer``: ``stage``, ``data``
+    - ``cancel``: ``reason``
+    - ``undo``, to an instance that carried out a stage of another one: ``parent``, the
+      compensation that it is to answer for
+    - ``end``, to such an instance: ``parent``; it tells its end again
     """
 
     kind: Literal["command"] = "command"
     command: Id
-    name: Literal["start", "approve", "reject", "cancel"]
+    name: Literal["start", "approve", "reject", "cancel", "answer", "undo", "end"]
     arguments: dict[str, Any] = Field(default_factory=dict)
     #: Who asks.
     by: str = Field(default="", max_length=256)
@@ -292,6 +369,29 @@ class CancelMessage(_Message):
     task: Id
     attempt: int
     reason: str = ""
+
+
+class SecretRequest(_Message):
+    """Asks for a secret of ``TaskMessage.secrets``, on ``secret_subject`` of the task's own role.
+
+    Sent again under the same ``request`` until it is answered on the core subject ``reply``.
+    """
+
+    request: Id
+    task: Id
+    attempt: int = Field(ge=1)
+    agent: Id
+    key: str = Field(min_length=1, max_length=200)
+    #: A subject of the agent's own inbox.
+    reply: str = Field(pattern=r"^_INBOX[A-Za-z0-9_.-]*$", max_length=256)
+
+
+class SecretAnswer(_Message):
+    """The secret, or one sentence why there is none. Never to be stored or logged."""
+
+    request: Id
+    secret: str | None = Field(default=None, repr=False)
+    refusal: str | None = None
 
 
 class LifecycleEvent(_Message):

@@ -19,27 +19,36 @@ from sagabus_agents.attempt import AttemptKey, HeldAttempt, delivery_count, pars
 from sagabus_agents.beats import Beats
 from sagabus_agents.claims import Claim, Claims
 from sagabus_agents.connection import Connection
-from sagabus_agents.errors import error_info
-from sagabus_agents.execution import Ending, Execution, Outcome, encode_result
+from sagabus_agents.errors import TaskError, describe, error_info
+from sagabus_agents.execution import EncodedResult, Ending, Execution, Outcome, encode_result
 from sagabus_agents.handlers import Handlers
 from sagabus_agents.outbox import Letter, Outbox
+from sagabus_agents.payloads import BusAwayError, GoneError, Payloads
 from sagabus_agents.pull import RolePull
+from sagabus_agents.secrets import Redemptions
 from sagabus_agents.task import Task
 from sagabus_agents.wire import (
     MAX_MESSAGE_BYTES,
     CancelMessage,
     ClaimVerdict,
+    PayloadRef,
     ProgressMessage,
     ResultMessage,
     ResultStatus,
     TaskMessage,
     inbox_subject,
+    result_payload_name,
 )
 
 #: Room for subject and headers within the server's ``max_payload``.
 HEADER_ROOM = 4 * 1024
 #: A task that this agent gives back is delivered to another one after this.
 HAND_OVER_S = 0.5
+#: One whose body is gone is delivered again after this, doubled with each delivery: the
+#: orchestrator notices within half a minute, or when it is back.
+GONE_S = 10.0
+MAX_GONE_S = 300.0
+FETCH_RETRY_S = 0.25
 
 
 class Worker:
@@ -60,8 +69,10 @@ class Worker:
         self._group = group
         self._held = held
         self._beats = beats
-        self._outbox = Outbox(connection)
+        self._outbox = Outbox(connection, group)
+        self._payloads = Payloads(connection)
         self._claims = Claims(connection, agent)
+        self._redemptions = Redemptions(connection, agent)
         self._numbers = count(1)
         self._is_leaving = False
         self._loop = asyncio.get_running_loop()
@@ -126,7 +137,11 @@ class Worker:
             attempt.end(Ending.SHUTDOWN)
 
     def abandon_threads(self) -> None:
-        """Wait no longer for sync handlers, which nothing can end; their tasks stay unanswered."""
+        """Wait no longer for sync handlers, which nothing can end; their tasks stay unanswered.
+
+        Nor for outputs on their way.
+        """
+        self._outbox.abandon()
         for attempt in self._held.values():
             if attempt.work is not None:
                 attempt.work.cancel()
@@ -145,17 +160,55 @@ class Worker:
 
     async def _work(self, attempt: HeldAttempt) -> None:
         execution = attempt.execution
+        # Before it is claimed: a claim that was granted is the start of the attempt.
+        body = attempt.message.payload
+        if body is not None and not await self._has_body(attempt, body):
+            return
         if attempt.claim is not None and not await self._is_granted(attempt, attempt.claim):
             return
-        if execution.ending is None:
-            attempt.started_at = datetime.now(UTC)
-            outcome = await execution.run()
-        else:
-            outcome = execution.never_ran()
+        outcome = await self._run(execution, attempt)
         if outcome is None:
             await self._let_go(attempt, _nak(HAND_OVER_S))
         else:
             await self._report(attempt, outcome)
+
+    async def _run(self, execution: Execution, attempt: HeldAttempt) -> Outcome | None:
+        if execution.ending is None:
+            attempt.started_at = datetime.now(UTC)
+            try:
+                await self._redeem(execution)
+            except TaskError as error:
+                return Outcome(ResultStatus.FAILED, error=describe(error))
+        return execution.never_ran() if execution.ending else await execution.run()
+
+    async def _redeem(self, execution: Execution) -> None:
+        """Put the secrets into the input that the handler gets."""
+        task = execution.task
+        if task.message.secrets:
+            message = await self._redemptions.redeem(task.message, lambda: bool(execution.ending))
+            task.complete(message or task.message)
+
+    async def _has_body(self, attempt: HeldAttempt, body: PayloadRef) -> bool:
+        """Read the body; False when there is none, and the attempt was let go."""
+        execution = attempt.execution
+        while execution.ending is None:
+            try:
+                execution.task.complete(await self._payloads.complete(attempt.message, body))
+            except BusAwayError:
+                await asyncio.sleep(FETCH_RETRY_S)
+            except GoneError:
+                execution.task.log.warning("task_body_gone", name=body.name)
+                doublings = min(delivery_count(attempt.ack) - 1, 10)
+                await self._let_go(attempt, _nak(min(GONE_S * 2**doublings, MAX_GONE_S)))
+                return False
+            except ValueError as error:
+                why = f"the task cannot be read: {error}"
+                bad_input = error_info("bad_input", why, retryable=False)
+                await self._report(attempt, Outcome(ResultStatus.FAILED, error=bad_input))
+                return False
+            else:
+                return True
+        return True
 
     async def _is_granted(self, attempt: HeldAttempt, claim: Claim) -> bool:
         answer = await self._claims.ask(claim)
@@ -172,18 +225,27 @@ class Worker:
 
     async def _report(self, attempt: HeldAttempt, outcome: Outcome) -> None:
         limit = min(MAX_MESSAGE_BYTES, self._connection.max_payload - HEADER_ROOM)
-        data = encode_result(
+        encoded = encode_result(
             attempt.execution.task, outcome, self._agent, attempt.started_at, limit
         )
         letter = Letter(
             inbox_subject(attempt.message.workflow_id, attempt.message.role),
-            data,
+            encoded.message(),
             # Unique per run: another run's result of the same attempt is another message.
             f"{self._agent}-{next(self._numbers)}",
             partial(self._let_go, attempt, b"+ACK"),
             partial(self._on_refused, attempt),
         )
+        if encoded.payload is not None:
+            letter.prepare = partial(self._with_output, attempt, encoded, encoded.payload)
         await self._outbox.send(letter)
+
+    async def _with_output(
+        self, attempt: HeldAttempt, encoded: EncodedResult, output: bytes
+    ) -> bytes | None:
+        """Store an output that is too large for its message; the message that names it."""
+        ref = await self._payloads.store(result_payload_name(*attempt.key), output)
+        return None if ref is None else encoded.message(ref)
 
     async def _on_refused(self, attempt: HeldAttempt, reason: str) -> None:
         error = error_info(

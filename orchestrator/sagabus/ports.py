@@ -1,15 +1,17 @@
 """What the runtime asks of the world: a store and a bus. Adapters implement these, tests fake none.
 
 The memory adapters and the real ones are held to the same contract suite (``tests/contract``).
+One file, because it is the whole of what the runtime asks for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sagabus.core.instance import Attempt, Instance, InstanceState
+from sagabus_agents.wire import PayloadRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Batch:
     #: With the instance's id; those that have rows.
     attempts: Sequence[tuple[str, Attempt]] = ()
     history: Sequence[HistoryEntry] = ()
+    #: New lists that runs have one task per element of: instance, run key, list.
+    items: Sequence[tuple[str, str, list[Any]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,19 @@ class Page:
 
     instances: Sequence[Instance]
     cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRow:
+    """What a sweep must know of an instance."""
+
+    id: str
+    version: int
+    changed_at: datetime
+    #: It has ended, and awaits nothing more.
+    is_over: bool
+    #: The topmost of the instances above, where there is one.
+    root: str | None
 
 
 class Store(Protocol):
@@ -109,6 +126,9 @@ class Store(Protocol):
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """The attempts of an instance that have rows, by task, then by attempt number."""
 
+    async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
+        """The lists that runs of an instance have one task per element of, by run key."""
+
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """The history of an instance, oldest first."""
 
@@ -131,11 +151,91 @@ class Store(Protocol):
     async def load_definition(self, digest: str) -> Mapping[str, Any] | None:
         """A snapshot by digest."""
 
+    def expired(self, before: datetime, limit: int) -> AsyncIterator[list[EndedRow]]:
+        """Pages of ended instances that await nothing and did not change since ``before``.
+
+        Without those that have others above them: they go with their root, where it is stored.
+        """
+
+    async def children(self, instance_ids: Sequence[str]) -> list[tuple[str, EndedRow]]:
+        """The instances that carried out attempts of these, each with the id of its parent."""
+
+    async def delete_instances(self, trees: Sequence[Sequence[EndedRow]]) -> int:
+        """Delete instances with all that belongs to them, a tree whole or not at all.
+
+        A tree stays when one of its rows is not at the version given, or awaits something. Also
+        finishes deletions that were cut off. Gives the number of instances deleted.
+        """
+
     async def ping(self) -> None:
         """A cheap round trip."""
 
     async def close(self) -> None:
         """Release the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowText:
+    """A workflow as it is registered: a document of its own."""
+
+    name: str
+    #: The pack that it belongs to; empty where it belongs to none.
+    pack: str
+    format: Literal["json", "yaml"]
+    text: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """One version of a registered workflow, numbered from 1; a deletion is a version as well."""
+
+    workflow: WorkflowText
+    version: int
+    by: str
+    at: datetime
+    is_deleted: bool = False
+
+
+class Registry(Protocol):
+    """Workflows that were registered, every version of them, beside those in files."""
+
+    async def changes(self) -> int:
+        """How many changes there were: a cheap way to learn that there was one."""
+
+    async def current(self) -> tuple[int, list[Registered]]:
+        """``changes``, and the newest versions of all that are not deleted, by name."""
+
+    async def find(self, name: str, version: int | None = None) -> Registered | None:
+        """One version, or the newest, which may be a deletion."""
+
+    async def versions(self, name: str) -> list[Registered]:
+        """Every version of a name, newest first."""
+
+    async def register(
+        self,
+        workflows: Sequence[WorkflowText],
+        *,
+        by: str,
+        at: datetime,
+        expected: Mapping[str, int],
+    ) -> list[Registered]:
+        """Store all, or none; what is in force as it is given stays as it is.
+
+        ``expected``: by name, the version that it must have now; 0: it must not be there.
+
+        Raises:
+            ConflictError: one has another version.
+        """
+
+    async def delete(
+        self, name: str, *, by: str, at: datetime, expected: int | None = None
+    ) -> Registered | None:
+        """Take a workflow out of force; None when it is not registered.
+
+        Raises:
+            ConflictError: it has another version than ``expected``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +259,7 @@ class Inbox(Protocol):
     async def next(self, limit: int, wait_s: float) -> list[Delivery]:
         """Up to ``limit`` messages: what is here now, else the first to come within ``wait_s``.
 
+        The payloads that they refer to have at most MAX_PAYLOAD_BYTES together, or it is one.
         A message that was given out and not acknowledged is not given out again by this object.
 
         Raises:
@@ -182,6 +283,14 @@ class Inbox(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskPayload:
+    """The body of a task that is too large for its message; written as JSON when it is stored."""
+
+    name: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class OutgoingTask:
     """One task message."""
 
@@ -190,6 +299,8 @@ class OutgoingTask:
     data: bytes
     #: Nats-Msg-Id; fresh for every send decided by recovery.
     msg_id: str
+    #: What is too large for the message: the object that is stored before it, and then named in it.
+    payload: TaskPayload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +343,21 @@ class Bus(Protocol):
 
     async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
         """Store a command in the inbox of the instance's partition."""
+
+    async def send_result(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a result that another instance gives, likewise."""
+
+    async def put_payload(self, name: str, data: bytes) -> PayloadRef:
+        """Have ``data`` stand in the object store under ``name``, where it does not already.
+
+        Returns when the server has stored it.
+        """
+
+    async def get_payload(self, ref: PayloadRef) -> bytes | None:
+        """What ``ref`` refers to; None when no object, or another one, has its name."""
+
+    async def delete_payloads(self, names: Sequence[str]) -> None:
+        """Delete objects; those that do not exist are none."""
 
     async def notify(self, subject: str, data: bytes) -> None:
         """Core publish, best effort."""
@@ -300,3 +426,68 @@ class Policies(Protocol):
 
     def authorize(self, action: str, stage: str, context: Mapping[str, Any]) -> PolicyDecision:
         """Decide ``action`` on ``Stage::"<stage>"``; any doubt is a denial."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """What stands under a key; of a secret never the value, which is None."""
+
+    key: str
+    value: Any
+    is_secret: bool
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """Keys in order; ``cursor`` continues, None at the end."""
+
+    items: Sequence[KeyValue]
+    cursor: str | None
+
+
+class KeyValues(Protocol):
+    """Values and secrets by key; a secret is stored encrypted only.
+
+    Every method raises ``StoreUnavailableError`` when the database is away, and those that take a
+    key ``InvalidRequestError`` when it cannot be one.
+    """
+
+    async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
+        """The values of those ``keys`` that exist; ``core.kv.Mark.SECRET`` for a secret.
+
+        What cannot be a key does not exist.
+        """
+
+    async def get(self, key: str) -> KeyValue | None:
+        """What stands under ``key``."""
+
+    async def set(self, key: str, value: Any) -> None:
+        """Put a JSON value under ``key``, whatever stood there.
+
+        Raises:
+            InvalidRequestError: it has no JSON form, or one of more than 64 KiB.
+        """
+
+    async def set_secret(self, key: str, secret: str) -> None:
+        """Put a secret under ``key``, whatever stood there.
+
+        Raises:
+            InvalidRequestError: it is empty, or has more than 64 KiB.
+            ConflictError: there is no key to encrypt it with.
+        """
+
+    async def reveal(self, key: str) -> str | None:
+        """The secret under ``key``; None: there is none, or a value that is no secret.
+
+        Raises:
+            ConflictError: it was encrypted with another key, or there is none to decrypt it with.
+        """
+
+    async def delete(self, key: str) -> bool:
+        """Take ``key`` away; False when there was none."""
+
+    async def list(
+        self, prefix: str = "", *, limit: int = 100, cursor: str | None = None
+    ) -> KeyPage:
+        """Keys that begin with ``prefix``, in order."""

@@ -33,6 +33,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "connect_timeout_s": "SAGABUS_CONNECT_TIMEOUT",
     "log_level": "SAGABUS_LOG_LEVEL",
     "log_format": "SAGABUS_LOG_FORMAT",
+    "secret_key": "SAGABUS_SECRET_KEY",
+    "secret_key_file": "SAGABUS_SECRET_KEY_FILE",
 }
 
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
@@ -66,6 +68,10 @@ class Settings(BaseModel):
     connect_timeout_s: float = Field(default=30.0, ge=0, le=3600)
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
+    #: What secrets are encrypted with: 32 bytes in base64, given itself or in a file. Neither: a
+    #: key in ``data_dir`` for an embedded database; no secrets on a server.
+    secret_key: SecretStr | None = None
+    secret_key_file: Path | None = None
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> "Settings":

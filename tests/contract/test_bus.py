@@ -4,6 +4,7 @@ One file, because a port has one list of promises.
 """
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -56,6 +57,9 @@ class MemoryWorld:
     async def dead(self) -> list[bytes]:
         return [letter.data for letter in self.broker.dead]
 
+    async def payload_messages(self) -> int:
+        return len(self.broker.payloads)
+
     async def respond(self, subject: str, responder: Callable[[bytes], bytes]) -> None:
         self.broker.respond(subject, responder)
 
@@ -99,6 +103,9 @@ class NatsWorld:
 
     async def dead(self) -> list[bytes]:
         return await self._stored(wire.STREAM_DEAD)
+
+    async def payload_messages(self) -> int:
+        return int((await self._jetstream.stream_info(wire.STREAM_PAYLOADS)).state.messages)
 
     async def respond(self, subject: str, responder: Callable[[bytes], bytes]) -> None:
         async def answer(message: Any) -> None:
@@ -424,6 +431,74 @@ async def test_command_arrives_once_in_the_partition_of_its_instance(
     assert await inbox.is_drained()
 
 
+async def test_result_of_another_instance_arrives_once_from_its_own_source(
+    world: World, bus: Bus
+) -> None:
+    instance = instance_in(bus, 4)
+    inbox = await bus.open_inbox(4, 1)
+    await bus.send_result(instance, b"ended", "result-1")
+    await bus.send_result(instance, b"ended", "result-1")
+    [found] = await receive(inbox, 1)
+    assert found.subject == f"sagabus.inbox.4.{instance}.{wire.WORKFLOW_SOURCE}"
+    assert await inbox.is_drained()
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 5_000_000])
+async def test_payload_comes_back_whole(world: World, bus: Bus, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    ref = await bus.put_payload("i1.build-1-0.1", data)
+    assert (ref.name, ref.size) == ("i1.build-1-0.1", size)
+    assert ref.digest == wire.payload_digest(data)
+    other = await world.connect()
+    assert await other.get_payload(ref) == data
+
+
+async def test_payload_is_given_only_as_what_it_is(world: World, bus: Bus) -> None:
+    first = await bus.put_payload("i1.build-1-0.1", b"one")
+    messages = await world.payload_messages()
+    assert await bus.put_payload("i1.build-1-0.1", b"one") == first
+    second = await bus.put_payload("i1.build-1-0.1", b"two")
+    assert await bus.get_payload(first) is None
+    assert await bus.get_payload(second) == b"two"
+    assert await bus.get_payload(second.model_copy(update={"name": "i2.build-1-0.1"})) is None
+    assert await world.payload_messages() == messages
+
+
+async def test_deleted_payload_leaves_nothing(world: World, bus: Bus) -> None:
+    refs = [await bus.put_payload(f"i1.build-1-{number}.1", b"x" * 300_000) for number in range(3)]
+    await bus.delete_payloads([refs[0].name, "never.stored.1", refs[1].name])
+    assert await bus.get_payload(refs[0]) is None
+    assert await bus.get_payload(refs[2]) == b"x" * 300_000
+    await bus.delete_payloads([refs[2].name])
+    assert await world.payload_messages() == 0
+
+
+async def test_batch_ends_where_its_payloads_become_too_many(world: World, bus: Bus) -> None:
+    half = wire.MAX_PAYLOAD_BYTES // 2
+    sizes = [0, half, half, 1, 0, wire.MAX_PAYLOAD_BYTES, wire.MAX_PAYLOAD_BYTES, 0]
+    instance = instance_in(bus, 4)
+    inbox = await bus.open_inbox(4, 1)
+    for size in sizes:
+        ref = wire.PayloadRef(name="n", size=size, digest="d")
+        result = wire.ResultMessage(
+            task="t", attempt=1, status=wire.ResultStatus.SUCCEEDED, agent="a", payload=ref
+        )
+        plain = b'"payload" of no kind'
+        data = result.model_dump_json().encode() if size else plain
+        await world.send_inbox(wire.inbox_subject(instance, "devops"), data)
+    await until(lambda: _is_all_there(inbox, len(sizes)))
+    left = list(sizes)
+    while left:
+        assert not await inbox.is_drained()
+        count = len(await inbox.next(100, WAIT_S))
+        assert 0 < sum(left[:count]) + count <= wire.MAX_PAYLOAD_BYTES + count
+        del left[:count]
+
+
+async def _is_all_there(inbox: Inbox, count: int) -> bool:
+    return await inbox.lag() == count
+
+
 async def test_notice_reaches_subscribers_until_they_leave(world: World, bus: Bus) -> None:
     other = await world.connect()
     heard: list[tuple[str, bytes]] = []
@@ -466,3 +541,7 @@ async def test_closed_bus_is_unavailable(world: World, bus: Bus) -> None:
         await bus.open_inbox(0, 1)
     with pytest.raises(BusUnavailableError):
         await bus.send_command("i1", b"x", "c")
+    with pytest.raises(BusUnavailableError):
+        await bus.put_payload("i1.t.1", b"x")
+    with pytest.raises(BusUnavailableError):
+        await bus.get_payload(wire.PayloadRef(name="i1.t.1", size=1, digest="d"))

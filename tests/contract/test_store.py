@@ -5,15 +5,10 @@ One file, because a port has one list of promises.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pytest
 
-from sagabus.adapters.memory_store import MemoryStore
-from sagabus.adapters.package_data import data_path
-from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.core.instance import Failure, InstanceStatus, TaskStatus
 from sagabus.errors import (
     InvalidRequestError,
@@ -24,38 +19,6 @@ from sagabus.errors import (
 )
 from sagabus.ports import Batch, Store
 from tests.support.sample_rows import START, Owner, attempt, entry, instance
-from tests.support.surreal_server import SurrealServer
-
-MIGRATIONS = data_path("migrations")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SurrealServer]:
-    with SurrealServer(tmp_path_factory.mktemp("surreal")) as server:
-        yield server
-
-
-@pytest.fixture(params=["memory", "surrealkv", "ws"])
-async def store(
-    request: pytest.FixtureRequest, tmp_path: Path, server: SurrealServer
-) -> AsyncIterator[Store]:
-    opened: Store
-    match request.param:
-        case "memory":
-            opened = MemoryStore()
-        case "surrealkv":
-            opened = await SurrealStore.open(f"surrealkv://{tmp_path}/db", migrations=MIGRATIONS)
-        case _:
-            opened = await SurrealStore.open(
-                server.url,
-                user=server.user,
-                password=server.password,
-                # A database of its own for each test.
-                database=tmp_path.name[-60:].replace("[", "-").replace("]", "-"),
-                migrations=MIGRATIONS,
-            )
-    yield opened
-    await opened.close()
 
 
 async def test_first_owner_of_a_partition_gets_epoch_one(store: Store) -> None:
@@ -163,6 +126,32 @@ async def test_free_content_comes_back_exactly(store: Store) -> None:
     assert await store.load_definition("digest") == content
     for sent, got in ((content, state.row.parameters), (content, tried.input)):
         assert repr(sent) == repr(got)  # 1 and 1.0 are equal, and not the same
+
+
+async def test_lists_come_back_with_their_instance_when_a_run_has_one(store: Store) -> None:
+    owner = await Owner.of(store)
+    items = [{"n": 1.0, "none": None}, [], 2**64, "text"]
+    row = instance("a")
+    row.runs["build-1"].items = 4
+    await owner.commit(row, instance("b"), items=[("a", "build-1", items), ("a", "other-2", [])])
+    found = await store.load_items("a")
+    assert found == {"build-1": items, "other-2": []}
+    assert repr(found["build-1"]) == repr(items)
+    state = await store.load_instance("a")
+    assert state is not None
+    assert state.items == found
+    assert await store.load_items("b") == {}
+    assert await store.load_items("nobody") == {}
+
+
+async def test_lists_of_a_batch_that_is_refused_are_not_stored(store: Store) -> None:
+    owner = await Owner.of(store)
+    await owner.commit(instance("a"))
+    with pytest.raises(VersionConflictError):
+        await owner.commit(instance("a", 3), items=[("a", "build-1", [1])])
+    assert await store.load_items("a") == {}
+    with pytest.raises(InvariantError):
+        await owner.commit(instance("a", 2), items=[("a", "build-1", [object()])])
 
 
 async def test_negative_zero_keeps_its_sign(store: Store) -> None:

@@ -125,7 +125,7 @@ async def test_output_that_cannot_be_sent_is_bad_result_and_keeps_its_artifacts(
     @agent.task("huge")
     async def huge(task: Task) -> str:
         task.artifact("kept")
-        return "x" * (wire.MAX_MESSAGE_BYTES + 1)
+        return "x" * (wire.MAX_PAYLOAD_BYTES + 1)
 
     @agent.task("odd")
     async def odd(task: Task) -> Any:

@@ -171,3 +171,24 @@ async def test_a_notice_comes_at_once_and_does_not_wait_for_the_next_look(tmp_pa
             await asyncio.sleep(0.1)
             assert number < 100
         await until(lambda: names(holder) == {f"n{number}"})
+
+
+async def test_packs_are_followed_as_they_come_grow_break_and_go(tmp_path: Path):
+    path, pack = tmp_path / "w.toml", tmp_path / "packs/p"
+    path.write_text("")
+    flow = "name: {}\ntasks: [{{name: one, action: web.get}}]\n"
+    async with following(path) as holder:
+        (pack / "workflows").mkdir(parents=True)
+        (pack / "workflows/a.yaml").write_text(flow.format("a"))
+        (pack / "pack.yaml").write_text("ref: p")
+        await until(lambda: names(holder) == {"p.a"})
+        (pack / "workflows/b.yml").write_text(flow.format("b"))
+        await until(lambda: names(holder) == {"p.a", "p.b"})
+        (pack / "config.yaml").write_text("vales: {x: 1}")
+        await until(lambda: "vales" in str(holder.last_error))
+        assert names(holder) == {"p.a", "p.b"}
+        (pack / "config.yaml").write_text("values: {x: 1}")
+        await until(lambda: holder.last_error is None)
+        assert holder.current.get("p.a").pack_config == {"x": 1}
+        shutil.rmtree(pack)
+        await until(lambda: names(holder) == set())

@@ -145,6 +145,11 @@ async def test_tables_are_schemafull_and_have_their_indexes(
         "partition",
         "definition_snapshot",
         "migration",
+        "key_value",
+        "stage_items",
+        "registered_workflow",
+        "registered_name",
+        "registry",
     }
     assert set(database["tables"]) == tables
     assert all("SCHEMAFULL" in text for text in database["tables"].values())

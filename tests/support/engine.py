@@ -12,6 +12,9 @@ from typing import Any, TypeVar
 import pytest
 
 from sagabus.adapters.cedar import CedarPolicies
+from sagabus.adapters.memory_kv import MemoryKeyValues
+from sagabus.adapters.memory_registry import MemoryRegistry
+from sagabus.adapters.secret_box import SecretBox
 from sagabus.app import Orchestrator
 from sagabus.core import claims, saga, tasks, timers
 from sagabus.core.instance import InstanceState
@@ -20,7 +23,7 @@ from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import BusUnavailableError
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import Bus, Delivery, Leases, OutgoingEvent, OutgoingTask, Store
+from sagabus.ports import Bus, Delivery, KeyValues, Leases, OutgoingEvent, OutgoingTask, Store
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
@@ -132,6 +135,7 @@ class Owner:
         leases: Leases | None = None,
         limits: Limits = FAST,
         hurry: float = HURRY,
+        kv: KeyValues | None = None,
     ) -> None:
         self.life = life or Life()
         self.bus = bus
@@ -144,6 +148,7 @@ class Owner:
         self.presence = Presence(lambda: monotonic() * hurry)
         self.engine = Engine(
             store=self.store,
+            kv=Mortal(kv or MemoryKeyValues(SecretBox(None)), self.life),
             bus=mortal_bus,
             snapshots=Snapshots(
                 self.store, lambda name: self.holder.current.get(name), compile_snapshot
@@ -159,7 +164,9 @@ class Owner:
             self.store, lambda instance: self.ownership.loop_of(instance) is not None
         )
         self.engine.listeners.append(following.on_commit)
-        self.facade = Orchestrator(self.engine, self.ownership, self.holder, following, "")
+        self.facade = Orchestrator(
+            self.engine, self.ownership, self.holder, following, MemoryRegistry(), ""
+        )
         self._work: asyncio.Task[None] | None = None
 
     async def begin(self) -> "Owner":

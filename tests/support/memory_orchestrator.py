@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sagabus.adapters.memory_kv import MemoryKeyValues
+from sagabus.adapters.secret_box import SecretBox
 from sagabus.app import ComponentHealth, Health, Started
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.definition import Approval, Compensation, Definition, RetryPolicy, Routes, Stage
@@ -18,6 +20,7 @@ from sagabus.core.events import (
     ResultReceived,
     StartRequested,
 )
+from sagabus.core.graph import Graph
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
 from sagabus.core.machine import decide
 from sagabus.core.transition import Decision
@@ -29,12 +32,13 @@ from sagabus.errors import (
 )
 from sagabus.observe.metrics import Metrics
 from sagabus.ports import HistoryEntry, Page
+from sagabus.views.graphs import instance_graph
 from sagabus_agents.wire import PresenceMessage
 
 
 def stage(name: str, role: str, following: str | None = None, **settings: Any) -> Stage:
     """A stage of one task."""
-    routes = Routes(on_success=(following,)) if following else Routes()
+    routes = Routes(next=following)
     return Stage(name, (role,), name, routes=routes, **settings)
 
 
@@ -69,11 +73,20 @@ RELEASE = Definition(
 FINE = ComponentHealth(ok=True, detail="fine")
 
 
+class NothingRegistered:
+    """The registry of an orchestrator that has none."""
+
+    def of(self, name):
+        return None
+
+
 class MemoryOrchestrator:
     """The facade of ``sagabus.app.Orchestrator`` over the pure machine."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
+        self.kv = MemoryKeyValues(SecretBox(bytes(32)))
+        self.registry = NothingRegistered()
         self.definitions = {flow.name: flow for flow in (PIPELINE, RELEASE)}
         self.states: dict[str, InstanceState] = {}
         self.events: dict[str, list[Mapping[str, Any]]] = {}
@@ -129,6 +142,10 @@ class MemoryOrchestrator:
         if instance_id not in self.states:
             raise InstanceNotFoundError(f"no instance {instance_id!r}")
         return self.states[instance_id]
+
+    async def graph(self, instance_id) -> Graph:
+        state = await self.get(instance_id)
+        return instance_graph(state, self.definitions[state.row.workflow])
 
     async def history(self, instance_id) -> list[HistoryEntry]:
         row = (await self.get(instance_id)).row

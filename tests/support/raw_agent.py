@@ -18,8 +18,12 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 TASKS = "SAGABUS_TASKS"
+PAYLOADS = "SAGABUS_PAYLOADS"
+INLINE_BYTES = 256 * 1024
+GONE_S = 10.0
 HEARTBEAT_S = 3.0
 PRESENCE_S = 2.0
 CLAIM_AGAIN_S = 3.0
@@ -78,6 +82,12 @@ class RawAgent:
         heartbeat = asyncio.create_task(self._beat(message))
         try:
             delivery = message.metadata.num_delivered
+            if task.get("payload"):
+                body = await self._fetch(task["payload"])
+                if body is None:
+                    await message.nak(delay=min(GONE_S * 2 ** (delivery - 1), 300))
+                    return
+                task |= body
             if task["claim"] or task["resent"] or delivery > 1:
                 answer = await self._claim(task, delivery)
                 if answer["answer"] == "later":
@@ -97,6 +107,32 @@ class RawAgent:
             with suppress(nats.errors.Error):
                 await message.in_progress()
             await asyncio.sleep(HEARTBEAT_S)
+
+    async def _fetch(self, ref: dict[str, Any]) -> dict[str, Any] | None:
+        """The body of a task that stands beside its message; None when it is gone."""
+        while True:
+            try:
+                objects = await self._client.jetstream().object_store(ref["bucket"])
+                found = await objects.get(ref["name"])
+            except NotFoundError:
+                return None
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(RETRY_S)
+            else:
+                is_meant = found.info.digest == ref["digest"]
+                return json.loads(found.data or b"null") if is_meant else None
+
+    async def _store_payload(self, name: str, data: bytes) -> dict[str, Any]:
+        """Store an output that is too large for its message; what the message says instead."""
+        while True:
+            try:
+                objects = await self._client.jetstream().object_store(PAYLOADS)
+                info = await objects.put(name, data)
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(RETRY_S)
+            else:
+                digest, size = info.digest, info.size
+                return {"bucket": PAYLOADS, "name": name, "size": size, "digest": digest}
 
     async def _claim(self, task: dict[str, Any], delivery: int) -> dict[str, Any]:
         inbox = self._client.new_inbox()
@@ -154,8 +190,13 @@ class RawAgent:
 
     async def _store(self, task: dict[str, Any], result: dict[str, Any]) -> None:
         headers = {"Nats-Msg-Id": uuid.uuid4().hex}
+        output = json.dumps(result.get("output")).encode()
+        name = f"{task['workflow_id']}.{task['task']}.{task['attempt']}.result"
         while True:
             try:
+                if len(output) > INLINE_BYTES:
+                    ref = await self._store_payload(name, output)
+                    result = result | {"output": None, "payload": ref}
                 await self._client.jetstream().publish(
                     f"sagabus.inbox.{task['workflow_id']}.{self._role}",
                     json.dumps(result).encode(),

@@ -106,6 +106,7 @@ class Owner:
         *instances: Instance,
         attempts: Sequence[tuple[str, Attempt]] = (),
         history: Sequence[HistoryEntry] = (),
+        items: Sequence[tuple[str, str, list[Any]]] = (),
     ) -> Batch:
         """The next batch, not yet stored."""
         return Batch(
@@ -116,6 +117,7 @@ class Owner:
             instances=instances,
             attempts=attempts,
             history=history,
+            items=items,
         )
 
     async def commit(
@@ -123,6 +125,8 @@ class Owner:
         *instances: Instance,
         attempts: Sequence[tuple[str, Attempt]] = (),
         history: Sequence[HistoryEntry] = (),
+        items: Sequence[tuple[str, str, list[Any]]] = (),
     ) -> None:
-        await self.store.commit(self.batch(*instances, attempts=attempts, history=history))
+        batch = self.batch(*instances, attempts=attempts, history=history, items=items)
+        await self.store.commit(batch)
         self.number += 1

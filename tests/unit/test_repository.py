@@ -128,7 +128,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
     ("directories", "extras"),
     [
         (("agents",), ()),
-        (("orchestrator",), ("orchestrator",)),
+        (("orchestrator",), ("orchestrator", "testing")),
         (("tests", "benchmarks"), ("orchestrator", "dev")),
     ],
     ids=["agents", "orchestrator", "tests"],

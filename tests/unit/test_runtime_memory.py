@@ -7,6 +7,7 @@ from sagabus.runtime.starting import StartArguments, existing_answer
 from sagabus.runtime.timer_queue import TimerQueue
 from sagabus_agents.wire import CommandMessage
 from tests.unit.core.clock import BASE
+from tests.unit.core.scene import sequence, stage
 from tests.unit.core.world import new_state
 
 
@@ -29,5 +30,6 @@ def test_start_with_parameters_that_only_python_calls_equal_is_a_conflict() -> N
     command = CommandMessage(command="c", name="start")
     same = StartArguments(workflow=state.row.workflow, parameters={"fail": True})
     other = StartArguments(workflow=state.row.workflow, parameters={"fail": 1})
-    assert existing_answer(state, command, same).ok
-    assert existing_answer(state, command, other).code == "conflict"
+    flow = sequence(stage("a"))
+    assert existing_answer(state, command, same, flow).ok
+    assert existing_answer(state, command, other, flow).code == "conflict"

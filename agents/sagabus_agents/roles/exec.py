@@ -20,7 +20,7 @@ import orjson
 from sagabus_agents.agent import DEFAULT_CONCURRENCY, DEFAULT_DRAIN_S, Agent
 from sagabus_agents.errors import PermanentError, RetryableError, TaskError
 from sagabus_agents.task import Task
-from sagabus_agents.wire import MAX_MESSAGE_BYTES
+from sagabus_agents.wire import MAX_PAYLOAD_BYTES
 
 #: The action of ``--on`` and ``--undo`` that stands for every other.
 ANY_ACTION = "*"
@@ -169,9 +169,9 @@ def parse_output(output: bytes) -> Any:
     Raises:
         PermanentError: it is not JSON, or too much to be sent.
     """
-    if len(output) > MAX_MESSAGE_BYTES:
+    if len(output) > MAX_PAYLOAD_BYTES:
         raise PermanentError(
-            f"stdout has more than {MAX_MESSAGE_BYTES} bytes; they cannot be sent",
+            f"stdout has more than {MAX_PAYLOAD_BYTES} bytes; they cannot be sent",
             type="bad_result",
         )
     if not output.strip():
@@ -196,7 +196,7 @@ async def _read_output(process: Process) -> bytes:
     """Everything on stdout, one byte more than can be sent at most; the rest is let run out."""
     kept = bytearray()
     while process.stdout is not None and (chunk := await process.stdout.read(CHUNK_BYTES)):
-        kept += chunk[: MAX_MESSAGE_BYTES + 1 - len(kept)]
+        kept += chunk[: MAX_PAYLOAD_BYTES + 1 - len(kept)]
     return bytes(kept)
 
 

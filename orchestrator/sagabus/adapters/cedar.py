@@ -44,6 +44,20 @@ action "execute-stage", "compensate-stage" appliesTo {
     started_by: String,
   },
 };
+action "read-secret" appliesTo {
+  principal: [Orchestrator],
+  resource: [Stage],
+  context: {
+    workflow: String,
+    workflow_id: String,
+    approved: Bool,
+    classification: String,
+    attempt: Long,
+    started_by: String,
+    role: String,
+    key: String,
+  },
+};
 """
 
 #: Once there are policies, everything not permitted is denied; undoing must not fall to that. A
@@ -54,8 +68,8 @@ OWN_POLICY: Final = (
 #: What policies may name, for messages.
 KNOWN: Final = (
     'known are Orchestrator::"sagabus", Action::"execute-stage", Action::"compensate-stage", '
-    'Stage::"...", and context.{workflow, workflow_id, approved, classification, attempt, '
-    "started_by}"
+    'Action::"read-secret", Stage::"...", and context.{workflow, workflow_id, approved, '
+    "classification, attempt, started_by}, for read-secret also context.{role, key}"
 )
 _PREFIX: Final = re.compile(r"^for policy `[^`]*`, ")
 _SCHEMA: Final = Schema.from_str(SCHEMA_TEXT)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 
+from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError, PartitionLostError
 from sagabus_agents import wire
@@ -53,6 +54,8 @@ class MemoryBroker:
         self.generation = 0
         self.events: list[MemoryMessage] = []
         self.dead: list[MemoryMessage] = []
+        #: The object store, by name.
+        self.payloads: dict[str, bytes] = {}
         self.roles: set[str] = set()
         self._clock = clock
         self._seqs = count(1)
@@ -92,6 +95,18 @@ class MemoryBroker:
         """Queue a taken task again, as when its agent was not heard of for too long."""
         self._tasks[subject].is_taken = False
 
+    def put_payload(self, name: str, data: bytes) -> wire.PayloadRef:
+        """Store an object."""
+        self.payloads[name] = data
+        return wire.PayloadRef(name=name, size=len(data), digest=wire.payload_digest(data))
+
+    def get_payload(self, ref: wire.PayloadRef) -> bytes | None:
+        """The object, if it is the one that ``ref`` means."""
+        data = self.payloads.get(ref.name)
+        if data is None or (len(data), wire.payload_digest(data)) != (ref.size, ref.digest):
+            return None
+        return data
+
     def lose(self, subject: str) -> None:
         """Lose a task, queued or taken, as a server does whose disk had not synced."""
         self._tasks.pop(subject, None)
@@ -117,6 +132,7 @@ class MemoryBroker:
         self._seen.clear()
         self._tasks.clear()
         self._inbox.clear()
+        self.payloads.clear()
         self.events.clear()
         self.dead.clear()
         self._has_streams = False
@@ -185,11 +201,16 @@ class MemoryBroker:
 
     def pull(self, partition: int, consumer: InboxConsumer, limit: int) -> list[MemoryMessage]:
         """Give out messages that ``consumer`` has not given out, in stream order."""
-        fresh = self.undelivered(partition, consumer)[:limit]
-        for message in fresh:
+        given: list[MemoryMessage] = []
+        weight = 0
+        for message in self.undelivered(partition, consumer)[:limit]:
+            weight += referred_bytes(message.data)
+            if given and weight > wire.MAX_PAYLOAD_BYTES:
+                break
             message.delivery += 1
             consumer.pending.add(message.seq)
-        return fresh
+            given.append(message)
+        return given
 
     def undelivered(self, partition: int, consumer: InboxConsumer) -> list[MemoryMessage]:
         """Messages that ``consumer`` has not given out."""

@@ -81,6 +81,31 @@ class MemoryBus:
         subject = wire.inbox_subject(instance_id, wire.COMMAND_SOURCE)
         self.broker.store_inbox(subject, data, msg_id)
 
+    async def send_result(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a result that another instance gives, likewise."""
+        _check_size(data)
+        self._require()
+        self.broker.make_streams()
+        subject = wire.inbox_subject(instance_id, wire.WORKFLOW_SOURCE)
+        self.broker.store_inbox(subject, data, msg_id)
+
+    async def put_payload(self, name: str, data: bytes) -> wire.PayloadRef:
+        """Have ``data`` stand under ``name``."""
+        self._require()
+        self.broker.make_streams()
+        return self.broker.put_payload(name, data)
+
+    async def get_payload(self, ref: wire.PayloadRef) -> bytes | None:
+        """What ``ref`` refers to; None when no object, or another one, has its name."""
+        self._require()
+        return self.broker.get_payload(ref)
+
+    async def delete_payloads(self, names: Sequence[str]) -> None:
+        """Delete objects."""
+        self._require()
+        for name in names:
+            self.broker.payloads.pop(name, None)
+
     async def notify(self, subject: str, data: bytes) -> None:
         """Core publish, best effort."""
         _check_size(data)

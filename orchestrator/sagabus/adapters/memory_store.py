@@ -4,7 +4,7 @@ Rows are kept as the same JSON text that the database keeps, so nothing is share
 what has no JSON form is refused here as there.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,15 +15,17 @@ from sagabus.adapters.store_codec import (
     dump_document,
     dump_events,
     dump_instance,
+    dump_items,
     load_attempt,
     load_document,
     load_events,
     load_instance,
+    load_items,
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
-from sagabus.core.instance import Attempt, InstanceState, InstanceStatus
+from sagabus.core.instance import Attempt, InstanceState, InstanceStatus, child_id
 from sagabus.errors import StoreUnavailableError
-from sagabus.ports import ActiveInstances, Batch, HistoryEntry, Page, PartitionClaim
+from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
 
 
 @dataclass(slots=True)
@@ -56,6 +58,7 @@ class MemoryStore:
         #: By partition, then instance: keys of attempts that ask for something.
         self._open: dict[int, dict[str, set[tuple[str, int]]]] = {}
         self._history: dict[str, dict[int, tuple[str, str]]] = {}
+        self._items: dict[str, dict[str, str]] = {}
         self._definitions: dict[str, str] = {}
         self._is_closed = False
 
@@ -76,6 +79,7 @@ class MemoryStore:
             for instance_id, attempt in batch.attempts
         ]
         history = [(entry, dump_events(entry.events, entry.instance)) for entry in batch.history]
+        items = [(each, run, dump_items(items, each)) for each, run, items in batch.items]
         row = self._partitions.get(batch.partition)
         if row is None or (row.epoch, row.batch) != (batch.epoch, batch.number - 1):
             raise partition_lost(batch.partition)
@@ -89,6 +93,8 @@ class MemoryStore:
             self._put_attempt(batch.partition, instance_id, attempt, text)
         for entry, text in history:
             self._history.setdefault(entry.instance, {})[entry.version] = (entry.workflow, text)
+        for instance_id, run, text in items:
+            self._items.setdefault(instance_id, {})[run] = text
 
     async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
         """Whether batch ``number`` under ``epoch`` took effect."""
@@ -119,13 +125,22 @@ class MemoryStore:
         row = self._instances.get(instance_id)
         if row is None:
             return None
-        return InstanceState.of(load_instance(row.text), await self.load_attempts(instance_id))
+        return InstanceState.of(
+            load_instance(row.text),
+            await self.load_attempts(instance_id),
+            await self.load_items(instance_id),
+        )
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""
         self._check_open()
         texts = self._attempts.get(instance_id, {})
         return [load_attempt(texts[key]) for key in sorted(texts)]
+
+    async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
+        """The lists that runs of an instance have one task per element of, by run key."""
+        self._check_open()
+        return {run: load_items(text) for run, text in self._items.get(instance_id, {}).items()}
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """The history of an instance, oldest first."""
@@ -174,6 +189,43 @@ class MemoryStore:
         text = self._definitions.get(digest)
         return load_document(text) if text is not None else None
 
+    async def expired(self, before: datetime, limit: int) -> AsyncIterator[list[EndedRow]]:
+        """Ended roots that await nothing and did not change since ``before``."""
+        self._check_open()
+        rows = [self._ended(instance_id) for instance_id in self._instances]
+        found = [
+            row
+            for row in rows
+            if row.is_over and row.changed_at < before and row.root not in self._instances
+        ]
+        for at in range(0, len(found), limit):
+            yield found[at : at + limit]
+
+    async def children(self, instance_ids: Sequence[str]) -> list[tuple[str, EndedRow]]:
+        """The instances that carried out attempts of these, each with the id of its parent."""
+        ids = [
+            (parent, child_id(parent, attempt.task, attempt.attempt))
+            for parent in instance_ids
+            for attempt in await self.load_attempts(parent)
+            if attempt.is_child
+        ]
+        return [(parent, self._ended(each)) for parent, each in ids if each in self._instances]
+
+    async def delete_instances(self, trees: Sequence[Sequence[EndedRow]]) -> int:
+        """Delete each tree of which no row has changed."""
+        self._check_open()
+        deleted = 0
+        for tree in trees:
+            if any(row.id not in self._instances or self._ended(row.id) != row for row in tree):
+                continue
+            for row in tree:
+                for rows in (self._instances, self._attempts, self._history, self._items):
+                    rows.pop(row.id, None)
+                for tries in self._open.values():
+                    tries.pop(row.id, None)
+            deleted += len(tree)
+        return deleted
+
     async def ping(self) -> None:
         """Nothing to reach."""
         self._check_open()
@@ -199,6 +251,12 @@ class MemoryStore:
             )
             for each in batch.instances
         }
+
+    def _ended(self, instance_id: str) -> EndedRow:
+        stored = self._instances[instance_id]
+        row = load_instance(stored.text)
+        root = row.root or (row.parent.instance if row.parent else None)
+        return EndedRow(row.id, row.version, row.updated_at, stored.is_ended, root)
 
     def _check_versions(self, batch: Batch) -> None:
         versions: dict[str, int] = {}

@@ -1,11 +1,11 @@
 """The bus on NATS JetStream: see ``sagabus.ports.Bus``."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import structlog
 from nats import errors as nats_errors
@@ -21,11 +21,14 @@ from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Inbox, OutgoingEvent, OutgoingTask, RoleQueue
 from sagabus_agents import wire
+from sagabus_agents.objects import Objects
 
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 0.1
 _STORE_S = 3.0
+
+T = TypeVar("T")
 
 
 class NatsBus:
@@ -131,6 +134,26 @@ class NatsBus:
         subject = wire.inbox_subject(instance_id, wire.COMMAND_SOURCE)
         await self._store(subject, data, {MSG_ID: msg_id})
 
+    async def send_result(self, instance_id: str, data: bytes, msg_id: str) -> None:
+        """Store a result that another instance gives, likewise."""
+        subject = wire.inbox_subject(instance_id, wire.WORKFLOW_SOURCE)
+        await self._store(subject, data, {MSG_ID: msg_id})
+
+    async def put_payload(self, name: str, data: bytes) -> wire.PayloadRef:
+        """Have ``data`` stand in the object store under ``name``, where it does not already."""
+        with translated(f"store the payload {name}"):
+            return await self._in_streams(lambda: self._objects.put(name, data))
+
+    async def get_payload(self, ref: wire.PayloadRef) -> bytes | None:
+        """What ``ref`` refers to; None when no object, or another one, has its name."""
+        with translated(f"read the payload {ref.name}"):
+            return await self._objects.get(ref)
+
+    async def delete_payloads(self, names: Sequence[str]) -> None:
+        """Delete objects; those that do not exist are none."""
+        with translated("delete payloads"):
+            await self._objects.delete(names)
+
     async def dead_letter(self, subject: str, data: bytes) -> None:
         """Keep a dead letter."""
         await self._store(subject, data, None)
@@ -203,15 +226,24 @@ class NatsBus:
     async def _store(self, subject: str, data: bytes, headers: dict[str, str] | None) -> None:
         check_size(subject, data)
         with translated(f"store a message on {subject}"):
-            try:
-                await self._connection.jetstream.publish(
+            await self._in_streams(
+                lambda: self._connection.jetstream.publish(
                     subject, data, timeout=_STORE_S, headers=headers
                 )
-            except NoStreamResponseError:
-                await self._restore()
-                await self._connection.jetstream.publish(
-                    subject, data, timeout=_STORE_S, headers=headers
-                )
+            )
+
+    @property
+    def _objects(self) -> Objects:
+        self._connection.require()
+        return Objects(self._connection.client, _STORE_S)
+
+    async def _in_streams(self, store: Callable[[], Awaitable[T]]) -> T:
+        """Store something, after making its stream again where that is missing."""
+        try:
+            return await store()
+        except (NoStreamResponseError, NotFoundError):
+            await self._restore()
+            return await store()
 
     async def _restore(self) -> None:
         """Make what is missing again, for the roles known so far."""

@@ -19,11 +19,12 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.errors import BadRequestError, NotFoundError
 
+from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.nats_connection import NatsConnection, translated
 from sagabus.adapters.nats_consumer import take_consumer
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Delivery
-from sagabus_agents.wire import STREAM_INBOX
+from sagabus_agents.wire import MAX_PAYLOAD_BYTES, STREAM_INBOX
 
 log = structlog.get_logger(__name__)
 
@@ -170,7 +171,11 @@ class NatsInbox:
     def _take(self, limit: int) -> list[Delivery]:
         found: list[Delivery] = []
         arrived, held = self._arrived, self._held
+        weight = 0
         while arrived and len(found) < limit:
+            weight += referred_bytes(arrived[0].data)
+            if found and weight > MAX_PAYLOAD_BYTES:
+                break
             message = arrived.popleft()
             token = message.reply
             # $JS.ACK.<stream>.<consumer>.<delivery>.<seq>.<consumer seq>.<time>.<pending>; newer

@@ -1,4 +1,4 @@
-"""The four streams and the consumer of each role: made where missing, otherwise taken as found."""
+"""The streams and the consumer of each role: made where missing, otherwise taken as found."""
 
 import asyncio
 import re
@@ -70,6 +70,20 @@ def stream_configs(partitions: int, replicas: int) -> list[StreamConfig]:
             retention=RetentionPolicy.LIMITS,
             max_age=30 * _DAY,
             max_msgs=100_000,
+            num_replicas=replicas,
+        ),
+        # The bucket of large payloads, as clients of the Object Store make and find it (ADR-20).
+        # Objects are deleted when they have served. The age is for what a crash leaves behind, and
+        # must outlast the longest outage of the orchestrator: a task's object is stored again when
+        # it is gone, a result's cannot be, and the result waits in the inbox however long it takes.
+        StreamConfig(
+            name=wire.STREAM_PAYLOADS,
+            subjects=[f"$O.{wire.PAYLOAD_BUCKET}.C.>", f"$O.{wire.PAYLOAD_BUCKET}.M.>"],
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.NEW,
+            max_age=30 * _DAY,
+            allow_rollup_hdrs=True,
+            allow_direct=True,
             num_replicas=replicas,
         ),
     ]

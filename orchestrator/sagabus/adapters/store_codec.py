@@ -20,6 +20,7 @@ _INSTANCE = TypeAdapter(Instance)
 _ATTEMPT = TypeAdapter(Attempt)
 _EVENTS = TypeAdapter(list[dict[str, Any]])
 _DOCUMENT = TypeAdapter(dict[str, Any])
+_ITEMS = TypeAdapter(list[Any])
 
 
 class CorruptRowError(StoreError):
@@ -84,6 +85,24 @@ def load_events(text: str) -> list[dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptRowError(f"an event lacks a readable 'at': {error!r}") from error
     return events
+
+
+def dump_items(items: list[Any], instance_id: str) -> str:
+    """A run's list as JSON.
+
+    Raises:
+        InvariantError: something in it has no JSON form.
+    """
+    return _dump(_ITEMS, items, instance_id)
+
+
+def load_items(text: str) -> list[Any]:
+    """The list back.
+
+    Raises:
+        CorruptRowError: the text is not a list.
+    """
+    return _load(_ITEMS, text)
 
 
 def dump_document(document: Mapping[str, Any]) -> str:

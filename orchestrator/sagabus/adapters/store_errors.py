@@ -1,6 +1,6 @@
-"""The refusals of a commit, in the same words from every store."""
+"""The refusals of a change, in the same words from every store."""
 
-from sagabus.errors import PartitionLostError, VersionConflictError
+from sagabus.errors import ConflictError, PartitionLostError, VersionConflictError
 
 
 def partition_lost(partition: int) -> PartitionLostError:
@@ -16,4 +16,13 @@ def version_conflict(instance_id: str) -> VersionConflictError:
     return VersionConflictError(
         f"instance {instance_id} is stored in another version: nothing of this batch was stored",
         instance_id=instance_id,
+    )
+
+
+def stale_workflow(name: str, version: int) -> ConflictError:
+    """A registered workflow has another version than was expected; 0: it is not registered."""
+    if version == 0:
+        return ConflictError(f"workflow {name!r} is not registered: leave the version out")
+    return ConflictError(
+        f"workflow {name!r} is registered in version {version} now: read it, and change that one"
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from sagabus.adapters.store_codec import dump_attempt, dump_events, dump_instance
+from sagabus.adapters.store_codec import dump_attempt, dump_events, dump_instance, dump_items
 from sagabus.core.instance import Instance, TaskStatus
 from sagabus.ports import Batch
 
@@ -45,6 +45,7 @@ FOR $d IN $b.answered {
   { CREATE type::record('task_execution', $d.id) CONTENT $d.row RETURN NONE } };
 """
 _HISTORY: Final = "INSERT INTO history_event $b.history RETURN NONE;"
+_ITEMS: Final = "INSERT INTO stage_items $b.items RETURN NONE;"
 
 
 def slot(partition: int, instance_id: str) -> int:
@@ -100,6 +101,12 @@ def commit_statement(batch: Batch) -> tuple[str, str]:
                 "events": dump_events(entry.events, entry.instance),
             }
             for entry in batch.history
+        ]
+    if batch.items:
+        parts.append(_ITEMS)
+        document["items"] = [
+            {"id": (instance_id, run), "items": dump_items(items, instance_id)}
+            for instance_id, run, items in batch.items
         ]
     return f"{{{''.join(parts)}}};", orjson.dumps(document).decode()
 

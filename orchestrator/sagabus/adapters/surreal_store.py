@@ -4,10 +4,12 @@ The workflow columns are for queries and people; what the machine reads is the r
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from sagabus.adapters import surreal_retention
 from sagabus.adapters.migrations import migrate
 from sagabus.adapters.page_cursor import dump_cursor, load_cursor
 from sagabus.adapters.store_codec import (
@@ -17,6 +19,7 @@ from sagabus.adapters.store_codec import (
     load_document,
     load_events,
     load_instance,
+    load_items,
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
 from sagabus.adapters.surreal_connection import SurrealConnection
@@ -25,7 +28,7 @@ from sagabus.adapters.surreal_response import StatementError
 from sagabus.adapters.surreal_rows import CONFLICT, LOST, commit_statement
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
 from sagabus.errors import StoreError
-from sagabus.ports import ActiveInstances, Batch, HistoryEntry, Page, PartitionClaim
+from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
 
 _TAKE: Final = """{
 LET $p = (UPSERT ONLY type::record('partition', $partition) SET
@@ -36,7 +39,11 @@ RETURN [$p.epoch, $p.batch, $p.published, (
   FROM $p.last_history.map(|$key| type::record('history_event', $key)))];
 };"""
 _ATTEMPTS: Final = "SELECT VALUE state FROM task_execution:[$id, '']..[$id, []];"
-_INSTANCE: Final = "SELECT VALUE state FROM type::record('workflow_instances', $id);"
+# Version 0 marks what is being deleted (``surreal_retention``).
+_INSTANCE: Final = """
+SELECT VALUE state FROM type::record('workflow_instances', $id) WHERE version > 0;
+"""
+_ITEMS: Final = "SELECT VALUE [record::id(id)[1], items] FROM stage_items:[$id, '']..[$id, []];"
 _HISTORY: Final = """
 SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []];
 """
@@ -56,6 +63,11 @@ class SurrealStore:
 
     def __init__(self, connection: SurrealConnection) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> SurrealConnection:
+        """The connection, which what stands beside the store shares: files have one opener."""
+        return self._connection
 
     @classmethod
     async def open(
@@ -127,7 +139,10 @@ class SurrealStore:
         if not rows:
             return None
         try:
-            return InstanceState.of(load_instance(rows[0]), map(load_attempt, attempts))
+            row = load_instance(rows[0])
+            has_items = any(run.items is not None for run in row.runs.values())
+            items = await self.load_items(instance_id) if has_items else None
+            return InstanceState.of(row, map(load_attempt, attempts), items)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
@@ -136,6 +151,14 @@ class SurrealStore:
         [rows] = await self._connection.run(_ATTEMPTS, id=instance_id)
         try:
             return [load_attempt(text) for text in rows]
+        except CorruptRowError as error:
+            raise _unreadable(instance_id, error) from error
+
+    async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
+        """The lists that runs of an instance have one task per element of, by run key."""
+        [rows] = await self._connection.run(_ITEMS, id=instance_id)
+        try:
+            return {run: load_items(text) for run, text in rows}
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
@@ -196,6 +219,18 @@ class SurrealStore:
             "SELECT VALUE source FROM type::record('definition_snapshot', $digest)", digest=digest
         )
         return load_document(rows[0]) if rows else None
+
+    def expired(self, before: datetime, limit: int) -> AsyncIterator[list[EndedRow]]:
+        """Ended roots that await nothing and did not change since ``before``."""
+        return surreal_retention.expired(self._connection, before, limit)
+
+    async def children(self, instance_ids: Sequence[str]) -> list[tuple[str, EndedRow]]:
+        """The instances that carried out attempts of these, each with the id of its parent."""
+        return await surreal_retention.children(self._connection, instance_ids)
+
+    async def delete_instances(self, trees: Sequence[Sequence[EndedRow]]) -> int:
+        """Delete each tree of which no row has changed."""
+        return await surreal_retention.delete_instances(self._connection, trees)
 
     async def ping(self) -> None:
         """A cheap round trip."""

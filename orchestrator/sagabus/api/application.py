@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
-from sagabus.api import executions, failures, service, workflows
+from sagabus.api import executions, failures, kv, packs, registry, service, workflows
 from sagabus.api.closing import Closing
 from sagabus.api.docs_page import render
 from sagabus.api.guard import Guard
@@ -22,8 +22,8 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     )
     app.state.orchestrator = orchestrator
     app.state.closing = Closing()
-    for router in (workflows.router, executions.router, service.router):
-        app.include_router(router)
+    for part in (workflows, registry, packs, executions, kv, service):
+        app.include_router(part.router)
     failures.install(app)
     app.add_middleware(Guard)
 

@@ -39,6 +39,15 @@ class DecisionRequest(CancelRequest):
     stage: str = Field(min_length=1, max_length=64)
 
 
+class AnswerRequest(_Request):
+    """Answer the question that ``stage`` asks."""
+
+    stage: str = Field(min_length=1, max_length=64)
+    #: What the question's form asks for.
+    data: Any
+    by: str = Field(default="", max_length=256)
+
+
 class CommandView(View):
     """A command that was carried out and stored."""
 
@@ -68,8 +77,12 @@ class StageDefinitionView(View):
     compensation_agents: list[str]
     timeout_s: float | None
     max_retries: int
-    #: Stages that follow its success.
+    #: Stages that it leads to, whatever its outcome.
     next: list[str]
+    #: ``agents``, ``core``, ``workflow``, ``inquiry`` or ``block``.
+    kind: str
+    #: The workflow that carries it out.
+    workflow: str | None
 
 
 class WorkflowView(View):
@@ -85,6 +98,8 @@ class WorkflowView(View):
     digest: str
     workflow_timeout_s: float | None
     max_parallel_tasks: int
+    #: By name, JSON Schema keywords with ``required``; null: anything is accepted.
+    parameters: dict[str, Any] | None
     entry: list[str]
     stages: list[StageDefinitionView]
 
@@ -174,6 +189,7 @@ def workflow_of(definition: Definition) -> WorkflowView:
         digest=definition.digest,
         workflow_timeout_s=timeout.total_seconds() if timeout else None,
         max_parallel_tasks=definition.max_parallel_tasks,
+        parameters=definition.document.get("workflow", {}).get("parameters"),
         entry=list(definition.entry),
         stages=[_stage_of(stage) for stage in definition.stages.values()],
     )
@@ -194,7 +210,7 @@ def agent_of(presence: PresenceMessage) -> AgentView:
 def _stage_of(stage: Stage) -> StageDefinitionView:
     return StageDefinitionView(
         name=stage.name,
-        agents=list(stage.roles),
+        agents=list(stage.roles) if stage.kind == "agents" else [],
         action=stage.action,
         parallel=stage.parallel,
         max_parallel=stage.max_parallel,
@@ -203,5 +219,7 @@ def _stage_of(stage: Stage) -> StageDefinitionView:
         compensation_agents=list(stage.compensation.roles) if stage.compensation else [],
         timeout_s=stage.timeout.total_seconds() if stage.timeout else None,
         max_retries=stage.retry.count,
-        next=list(stage.routes.on_success),
+        next=list(stage.routes.leads_to),
+        kind=stage.kind,
+        workflow=stage.workflow,
     )

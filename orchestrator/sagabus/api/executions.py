@@ -10,6 +10,7 @@ from sagabus.api import stream
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.closing import Waits
 from sagabus.api.documents import (
+    AnswerRequest,
     CancelRequest,
     CommandView,
     DecisionRequest,
@@ -20,8 +21,10 @@ from sagabus.api.documents import (
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
+from sagabus.views.graphs import GraphView, view_of
 from sagabus.views.instances import InstanceView, events_of, instance_of, summary_of
 from sagabus.views.tasks import tasks_of
+from sagabus.views.trees import Tree
 
 router = APIRouter(
     prefix="/api/v1/workflow-executions", tags=["executions"], route_class=StrictJsonRoute
@@ -69,6 +72,18 @@ async def list_tasks(orchestrator: Behind, id: str, stage: str | None = None) ->
         definition = None
     tasks = tasks_of(state, definition)
     return TaskList(items=[task for task in tasks if stage in {None, task.task_name}])
+
+
+@router.get("/{id}/tree", responses=documented(404))
+async def get_tree(orchestrator: Behind, id: str) -> Tree:
+    """It with the instances that carry out its stages, and so on down."""
+    return await orchestrator.tree(id)
+
+
+@router.get("/{id}/graph", responses=documented(404))
+async def get_graph(orchestrator: Behind, id: str) -> GraphView:
+    """The stages of its definition with where they lead: what has run, and which way it went."""
+    return view_of(await orchestrator.graph(id))
 
 
 @router.get("/{id}/history", responses=documented(404))
@@ -136,6 +151,16 @@ async def reject(
     result = await orchestrator.reject_stage(
         id, body.stage, by=body.by, reason=body.reason, command=command
     )
+    return CommandView(command=command, result=dict(result))
+
+
+@router.post("/{id}/answer", responses=documented(404, 409))
+async def answer(
+    orchestrator: Behind, id: str, body: AnswerRequest, key: IdempotencyKey = None
+) -> CommandView:
+    """Answer the question that a stage asks; the answer is the stage's result."""
+    command = key or uuid.uuid4().hex
+    result = await orchestrator.answer(id, body.stage, body.data, by=body.by, command=command)
     return CommandView(command=command, result=dict(result))
 
 

@@ -15,8 +15,11 @@ from sagabus.api.documents import (
 )
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
+from sagabus.api.registry_documents import RegisteredView, etag, registered_of
+from sagabus.core.graph import graph_of
 from sagabus.core.instance import InstanceStatus
 from sagabus.errors import WorkflowNotFoundError
+from sagabus.views.graphs import GraphView, view_of
 from sagabus.views.instances import InstanceView, instance_of, summary_of
 
 router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"], route_class=StrictJsonRoute)
@@ -30,12 +33,39 @@ async def list_workflows(orchestrator: Behind) -> WorkflowList:
 
 
 @router.get("/{ref}", responses=documented(404))
-async def get_workflow(orchestrator: Behind, ref: str) -> WorkflowView:
-    """One definition in force."""
+async def get_workflow(
+    orchestrator: Behind,
+    response: Response,
+    ref: str,
+    version: Annotated[int | None, Query(ge=1)] = None,
+) -> WorkflowView | RegisteredView:
+    """One definition in force; ``version``: that version as it was registered, with its text.
+
+    The ``ETag`` of one that is registered is its version.
+    """
+    if version is not None:
+        return registered_of(await orchestrator.registry.find(ref, version))
+    definition = orchestrator.workflows().get(ref)
+    registered = orchestrator.registry.of(ref)
+    if definition is None and registered is not None:
+        why = "; ".join(str(problem) for problem in orchestrator.registry.problems(ref))
+        raise WorkflowNotFoundError(
+            f"version {registered.version} of workflow {ref!r} cannot be in force: {why}"
+        )
+    if definition is None:
+        raise WorkflowNotFoundError(f"no workflow {ref!r} is loaded")
+    if registered is not None:
+        response.headers["ETag"] = etag(registered)
+    return workflow_of(definition)
+
+
+@router.get("/{ref}/graph", responses=documented(404))
+async def get_graph(orchestrator: Behind, ref: str) -> GraphView:
+    """The stages of a definition in force, with where they lead."""
     definition = orchestrator.workflows().get(ref)
     if definition is None:
         raise WorkflowNotFoundError(f"no workflow {ref!r} is loaded")
-    return workflow_of(definition)
+    return view_of(graph_of(definition))
 
 
 @router.post(

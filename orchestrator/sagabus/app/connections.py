@@ -14,9 +14,10 @@ from sagabus.adapters.nats_bus import NatsBus
 from sagabus.adapters.nats_child import NatsChild
 from sagabus.adapters.nats_leases import NatsLeases
 from sagabus.adapters.package_data import data_path
+from sagabus.adapters.secret_box import SecretBox, own_key, parse_key, read_key
 from sagabus.adapters.surreal_store import SurrealStore
-from sagabus.errors import BusUnavailableError, StoreUnavailableError
-from sagabus.ports import Leases, Store
+from sagabus.errors import BusUnavailableError, SettingsError, StoreUnavailableError
+from sagabus.ports import Leases
 from sagabus.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -27,7 +28,7 @@ T = TypeVar("T")
 _TRY_S: Final = 5.0
 
 
-async def open_store(settings: Settings, stack: AsyncExitStack) -> Store:
+async def open_store(settings: Settings, stack: AsyncExitStack) -> SurrealStore:
     """The database, closed with ``stack``; its tables are up to date."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     password = settings.surreal_password
@@ -45,6 +46,24 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     store = await _within(settings.connect_timeout_s, connect, StoreUnavailableError)
     stack.push_async_callback(store.close)
     return store
+
+
+def open_secret_box(settings: Settings) -> SecretBox:
+    """What encrypts secrets; its key is made where the database is our own.
+
+    Raises:
+        SettingsError: the key cannot be used, or two are given.
+    """
+    given, file = settings.secret_key, settings.secret_key_file
+    if given is not None and file is not None:
+        raise SettingsError("give SAGABUS_SECRET_KEY or SAGABUS_SECRET_KEY_FILE, not both")
+    if given is not None:
+        return SecretBox(parse_key(given.get_secret_value(), "SAGABUS_SECRET_KEY"))
+    if file is not None:
+        return SecretBox(read_key(file, "SAGABUS_SECRET_KEY_FILE"))
+    # Behind a server there may be others, who need the same key.
+    is_shared = settings.store_url.startswith(("ws://", "wss://"))
+    return SecretBox(None if is_shared else own_key(settings.data_dir))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,18 @@ from typing import Any, Final, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.adapters.nats_child import NatsChild
-from sagabus.app.background import end, follow_files, measure, tend_child
-from sagabus.app.connections import OpenBus, open_bus, open_store
+from sagabus.adapters.surreal_kv import SurrealKeyValues
+from sagabus.adapters.surreal_registry import SurrealRegistry
+from sagabus.adapters.surreal_store import SurrealStore
+from sagabus.app.background import end, ensure_roles, follow_files, measure, tend_child
+from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_store
 from sagabus.app.health import VERSION, Health, assess
+from sagabus.app.registry import WorkflowRegistry
+from sagabus.app.retention import Sweeper
 from sagabus.core.definition import Definition
+from sagabus.core.graph import Graph
 from sagabus.core.instance import Answer, Instance, InstanceState
+from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
@@ -38,15 +45,18 @@ from sagabus.errors import (
 )
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import HistoryEntry, Page, Store
+from sagabus.ports import HistoryEntry, Page, Registry
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
 from sagabus.runtime.presence import Presence
+from sagabus.runtime.secrets import SecretDesk
 from sagabus.runtime.snapshots import Snapshots
 from sagabus.runtime.starting import check_parameters
 from sagabus.runtime.submission import Submission
 from sagabus.settings import Settings
+from sagabus.views.graphs import instance_graph
+from sagabus.views.trees import Tree, tree_of
 from sagabus_agents.wire import MAX_MESSAGE_BYTES, CommandMessage, PresenceMessage, is_id
 
 #: Who finds every partition served by others for this long stands by.
@@ -70,6 +80,7 @@ class Orchestrator:
         ownership: Ownership,
         holder: CatalogHolder,
         following: Following,
+        registry: Registry,
         nats_url: str,
         child: NatsChild | None = None,
     ) -> None:
@@ -78,6 +89,19 @@ class Orchestrator:
         self._holder = holder
         self._following = following
         self._submission = Submission(engine.bus, ownership)
+        #: Workflows that are registered, beside those in files.
+        self.registry = WorkflowRegistry(
+            registry, holder, engine.bus, lambda: ensure_roles(engine, holder)
+        )
+        self._sweeper = Sweeper(
+            engine.store,
+            lambda: holder.current.engine.retention.completed,
+            lambda instance: ownership.loop_of(instance) is not None,
+            engine.metrics,
+        )
+        #: Values and secrets that workflows read by key.
+        self.kv = engine.kv
+        self._secrets = SecretDesk(engine, ownership)
         self.metrics = engine.metrics
         #: Where agents connect.
         self.nats_url = nats_url
@@ -124,11 +148,12 @@ class Orchestrator:
         cls,
         settings: Settings,
         holder: CatalogHolder,
-        store: Store,
+        store: SurrealStore,
         bus: OpenBus,
     ) -> "Orchestrator":
         engine = Engine(
             store=store,
+            kv=SurrealKeyValues(store.connection, open_secret_box(settings)),
             bus=bus.bus,
             snapshots=Snapshots(store, lambda name: holder.current.get(name), compile_snapshot),
             policies=lambda: holder.last_policies,
@@ -143,19 +168,25 @@ class Orchestrator:
         engine.metrics.count_active_with(
             lambda: sum(loop.active for loop in ownership.loops.values())
         )
-        return cls(engine, ownership, holder, following, bus.url, bus.child)
+        registry = SurrealRegistry(store.connection)
+        return cls(engine, ownership, holder, following, registry, bus.url, bus.child)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         bus = self._engine.bus
+        await self.registry.refresh()
         await bus.ensure(sorted(self._holder.current.roles))
         listening = await bus.subscribe("sagabus.presence.*", self._engine.presence.on_message)
+        asking = await self._secrets.listen()
         body_error: BaseException | None = None
-        async with listening, asyncio.TaskGroup() as group:
+        async with listening, asking, asyncio.TaskGroup() as group:
             service = group.create_task(self._ownership.run())
             background = [
                 group.create_task(follow_files(self._engine, self._holder)),
                 group.create_task(measure(self._engine, self._ownership, self._holder)),
+                group.create_task(self.registry.follow()),
+                group.create_task(self._sweeper.run()),
+                group.create_task(self._secrets.run()),
             ]
             if self._child is not None:
                 background.append(group.create_task(tend_child(self._child, self._ownership)))
@@ -261,6 +292,24 @@ class Orchestrator:
         arguments = {"stage": stage, "reason": reason}
         return await self._ask(instance_id, "reject", arguments, by, command)
 
+    async def answer(
+        self,
+        instance_id: str,
+        stage: str,
+        data: Any,
+        *,
+        by: str = "",
+        command: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Answer the question that an inquiry asks; ``data`` becomes its result.
+
+        Raises:
+            InvalidRequestError: ``data`` does not fit the question's form.
+            ConflictError: nobody asks (any more, or yet).
+            InstanceNotFoundError: there is no such instance.
+        """
+        return await self._ask(instance_id, "answer", {"stage": stage, "data": data}, by, command)
+
     async def cancel(
         self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
     ) -> Mapping[str, Any]:
@@ -275,7 +324,7 @@ class Orchestrator:
     async def _ask(
         self,
         instance_id: str,
-        name: Literal["approve", "reject", "cancel"],
+        name: Literal["approve", "reject", "answer", "cancel"],
         arguments: dict[str, Any],
         by: str,
         command: str | None,
@@ -297,6 +346,23 @@ class Orchestrator:
         if state is None:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         return state
+
+    async def tree(self, instance_id: str) -> Tree:
+        """An instance with the instances that carry out its stages, and so on down.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+        """
+        return await tree_of(await self.get(instance_id), self._engine.store.load_instance)
+
+    async def graph(self, instance_id: str) -> Graph:
+        """The graph of the definition that an instance runs on, with how far it has come.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+        """
+        state = await self.get(instance_id)
+        return instance_graph(state, await self._engine.snapshots.of(state.row.digest))
 
     async def history(self, instance_id: str) -> list[HistoryEntry]:
         """What happened to an instance, oldest first.
@@ -352,6 +418,10 @@ class Orchestrator:
     def workflows(self) -> Mapping[str, Definition]:
         """Definitions in force, by name."""
         return self._holder.current.definitions
+
+    def catalog(self) -> Catalog:
+        """Everything in force: definitions, packs, actions."""
+        return self._holder.current
 
     def agents(self) -> list[PresenceMessage]:
         """Agents alive now."""

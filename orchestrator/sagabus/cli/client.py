@@ -17,6 +17,7 @@ from sagabus.errors import ApiError
 _TIMEOUT_S: Final = 35.0  # the orchestrator itself gives up after 30
 EXECUTIONS: Final = "/api/v1/workflow-executions"
 WORKFLOWS: Final = "/api/v1/workflows"
+PACKS: Final = "/api/v1/packs"
 
 
 class Api:
@@ -34,6 +35,16 @@ class Api:
         """Give a command; its id is made here, so that a broken connection repeats nothing."""
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         return self._ask("POST", path, json=document, headers=headers)
+
+    def put(self, path: str, document: dict[str, Any], **query: Any) -> Any:
+        """Have ``document`` stand at ``path``; the same again changes nothing."""
+        wanted = {name: value for name, value in query.items() if value is not None}
+        return self._ask("PUT", path, json=document, params=wanted)
+
+    def delete(self, path: str, **query: Any) -> Any:
+        """Have nothing stand at ``path``."""
+        wanted = {name: value for name, value in query.items() if value is not None}
+        return self._ask("DELETE", path, params=wanted)
 
     def health(self) -> dict[str, Any]:
         """``/health``, whether or not it is good."""
@@ -97,6 +108,11 @@ def instance_path(instance: str, part: str = "") -> str:
 def workflow_path(workflow: str, part: str = "") -> str:
     """Path of a definition's document, or of a part of it."""
     return f"{WORKFLOWS}/{_quoted(workflow)}{part and '/'}{part}"
+
+
+def pack_path(pack: str, part: str = "") -> str:
+    """Path of a pack's document, or of a part of it."""
+    return f"{PACKS}/{_quoted(pack)}{part and '/'}{part}"
 
 
 def _quoted(name: str) -> str:

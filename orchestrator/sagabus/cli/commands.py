@@ -1,4 +1,4 @@
-"""Commands that change something: start, approve, reject, cancel."""
+"""Commands that change something: start, approve, reject, answer, cancel."""
 
 import secrets
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from sagabus.cli import follow
 from sagabus.cli.client import Api, instance_path, workflow_path
-from sagabus.cli.options import InstanceId, Json, StageName, Url, parameters_of, who
+from sagabus.cli.options import InstanceId, Json, StageName, Url, json_of, parameters_of, who
 from sagabus.cli.output import say, say_json
 
 app = typer.Typer()
@@ -24,7 +24,7 @@ def start(
             "-p",
             "--parameter",
             metavar="KEY=VALUE",
-            help="A parameter; VALUE is JSON where it can be read as JSON, else text.",
+            help="A parameter; VALUE is what the workflow declares, else JSON or text.",
         ),
     ] = None,
     params: Annotated[
@@ -49,7 +49,11 @@ def start(
     api = Api(url)
     # Made here, so that a start whose answer was lost can be looked up, or given again.
     instance_id = id or secrets.token_hex(8)
-    document = {"id": instance_id, "parameters": parameters_of(pairs or [], params), "by": who()}
+    parameters = parameters_of(pairs or [], params)
+    if pairs:
+        declared = api.get(workflow_path(name))["parameters"]
+        parameters = parameters_of(pairs, params, declared)
+    document = {"id": instance_id, "parameters": parameters, "by": who()}
     instance = api.post(workflow_path(name, "execute"), document)
     if wait:
         if not is_json:
@@ -89,6 +93,20 @@ def reject(
     """Refuse a waiting stage: the workflow fails and is undone."""
     reply = _command(url, instance, "reject", {"stage": stage, "reason": reason})
     _report(reply, f"{instance}: stage {stage} rejected", is_json=is_json)
+
+
+@app.command()
+def answer(
+    instance: InstanceId,
+    stage: StageName,
+    data: Annotated[str, typer.Option("--data", metavar="JSON", help="The answer.")],
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
+    """Answer the question that a stage asks."""
+    document = {"stage": stage, "data": json_of(data, "--data")}
+    reply = _command(url, instance, "answer", document)
+    _report(reply, f"{instance}: stage {stage} answered", is_json=is_json)
 
 
 @app.command()

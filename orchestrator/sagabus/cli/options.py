@@ -3,7 +3,7 @@
 import getpass
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -31,18 +31,23 @@ def who() -> str:
         return ""
 
 
-def parameters_of(pairs: Sequence[str], document: str | None) -> dict[str, Any]:
+def parameters_of(
+    pairs: Sequence[str], document: str | None, declared: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Parameters from ``--params`` and ``-p key=value``, which win.
+
+    ``declared``: JSON Schema of each parameter, by name. What is text there stays text.
 
     Raises:
         typer.BadParameter: not of that form.
     """
-    parameters = _object(document) if document is not None else {}
+    parameters = object_of(document, "--params") if document is not None else {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise typer.BadParameter(f"{pair!r} is not key=value", param_hint="-p")
-        parameters[key] = value_of(value)
+        is_text = (declared or {}).get(key, {}).get("type") == "string"
+        parameters[key] = value if is_text else value_of(value)
     return parameters
 
 
@@ -54,14 +59,28 @@ def value_of(text: str) -> Any:
         return text
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text, parse_constant=_no_constant)
-    except ValueError as error:
-        raise typer.BadParameter(f"no JSON: {error}", param_hint="--params") from None
+def object_of(text: str, option: str) -> dict[str, Any]:
+    """The JSON object that an option gives.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = json_of(text, option)
     if not isinstance(found, dict):
-        raise typer.BadParameter("not a JSON object", param_hint="--params")
+        raise typer.BadParameter("not a JSON object", param_hint=option)
     return found
+
+
+def json_of(text: str, option: str) -> Any:
+    """The JSON that an option gives.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise typer.BadParameter(f"no JSON: {error}", param_hint=option) from None
 
 
 def _no_constant(name: str) -> Any:

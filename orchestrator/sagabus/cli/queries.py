@@ -49,9 +49,20 @@ def list_(
 
 
 @app.command()
-def show(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
+def show(
+    instance: InstanceId,
+    is_tree: Annotated[
+        bool, typer.Option("--tree", help="Show the instances that carry out its stages instead.")
+    ] = False,
+    is_json: Json = False,
+    url: Url = None,
+) -> None:
     """Show an instance with its stages and tasks."""
     api = Api(url)
+    if is_tree:
+        tree = api.get(instance_path(instance, "tree"))
+        say_json(tree) if is_json else _say_tree(tree, "")
+        return
     found = api.get(instance_path(instance))
     tasks = api.get(instance_path(instance, "tasks"))["items"]
     if is_json:
@@ -60,8 +71,16 @@ def show(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
     follow.say_end(found)
     by = f" by {found['started_by']}" if found["started_by"] else ""
     say(f"started {instant(found['created_at'])}{by}, parameters {found['parameters']}")
-    for stage in found["waiting_for"]:
-        say(f"stage {stage} waits for approval: sagabus approve {instance} {stage}")
+    for stage in found["stages"]:
+        if stage["status"] == "waiting":
+            say(_what_waits(instance, stage))
+    for name, arms in found["joins"].items():
+        say(f"stage {name} joins several: {', '.join(arms)} arrived")
+    for name, values in (("variables", found["variables"]), ("output", found["output"])):
+        if values:
+            say(f"{name} {values}")
+    for warning in found["warnings"]:
+        say(f"warning: {warning}")
     say()
     say_table(
         ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
@@ -74,6 +93,23 @@ def show(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
     for failed in found["failed_compensations"]:
         place = f"stage {failed['stage']}, task {failed['task']}"
         say(f"not undone: {place}: {failed['error']['message']}")
+
+
+def _what_waits(instance: str, stage: dict[str, Any]) -> str:
+    name, gate = stage["stage"], stage["approval"]
+    question = f" ({gate['prompt']})" if gate["prompt"] else ""
+    if gate["is_question"]:
+        how = f"sagabus answer {instance} {name} --data JSON"
+        return f"stage {name} asks{question}: {how}"
+    return f"stage {name} waits for approval{question}: sagabus approve {instance} {name}"
+
+
+def _say_tree(tree: dict[str, Any], indent: str) -> None:
+    found = tree["instance"]
+    place = f"{tree['task']}: " if tree["stage"] else ""
+    say(f"{indent}{place}{found['workflow']} {found['id']} {found['summary']}")
+    for child in tree["children"]:
+        _say_tree(child, indent + "  ")
 
 
 def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:

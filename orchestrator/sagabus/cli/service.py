@@ -8,7 +8,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -190,12 +190,22 @@ def migrate(
 def validate(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Workflows files, with what they include."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Workflows files with what they include, YAML workflows, directories of packs.",
+        ),
     ],
+    form: Annotated[
+        Literal["text", "json", "github"],
+        typer.Option("--format", help="github: annotations at the lines of the files."),
+    ] = "text",
     is_json: Json = False,
 ) -> None:
-    """Report everything that is wrong with workflows files; exit code 1 on an error."""
-    raise typer.Exit(_body("validate").run(files, is_json=is_json))
+    """Report everything that is wrong with workflows files.
+
+    Exit code: 0 all is valid, 1 there are errors, 2 wrong usage.
+    """
+    raise typer.Exit(_body("validate").run(files, form="json" if is_json else form))
 
 
 @app.command()

@@ -36,7 +36,7 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         return Ignored("parked", commands=(_answer(event, "hold"),))
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
-    elif attempt.kind == "task" and t.row.status is InstanceStatus.COMPENSATING:
+    elif attempt.kind == "task" and not stages.is_forward(t.row):
         # Settling: whoever ran it is gone, and it is not started again.
         _forget(t, attempt, event)
     else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagabus.core.instance import Answer, Attempt
+from sagabus.core.instance import Answer, Attempt, Failure, ParentRef
 
 Verdict = Literal["run", "skip", "later", "hold"]
 
@@ -27,6 +27,50 @@ class WithdrawTask:
     attempt: Attempt
     reason: str
     is_purged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """Have another instance carry out an attempt of this one."""
+
+    child: str
+    parent: ParentRef
+    workflow: str
+    digest: str
+    parameters: Any
+    root: str
+    trace: str
+    #: Who started the topmost instance.
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndoChild:
+    """Have an instance undo all that it did, and answer for the compensation ``parent``."""
+
+    child: str
+    parent: ParentRef
+
+
+@dataclass(frozen=True, slots=True)
+class CancelChild:
+    """Cancel an instance that carries out a stage of this one; its end is still wanted."""
+
+    child: str
+    reason: str
+    #: The instance above.
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellParent:
+    """Tell the instance above how this one ended: a result for its attempt."""
+
+    parent: ParentRef
+    status: Literal["succeeded", "failed", "cancelled"]
+    output: Any = None
+    error: Failure | None = None
+    has_left_effects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +101,34 @@ class AnswerCommand:
     answer: Answer
 
 
+def attempt_timer(attempt: Attempt, at: datetime) -> "SetTimer":
+    """Come back to ``attempt`` at ``at``."""
+    needs_presence = not (attempt.retry or attempt.is_local or attempt.is_child)
+    return SetTimer(at, "attempt" if needs_presence else "due", attempt.task, attempt.attempt)
+
+
 @dataclass(frozen=True, slots=True)
 class SetTimer:
     """Come back at ``at``. Timers are never cancelled: one that is out of date is ignored."""
 
     at: datetime
-    kind: Literal["workflow", "gate", "attempt"]
+    #: ``attempt``: a limit, which presence judges; ``due``: what happens to an attempt whoever is
+    #: there.
+    kind: Literal["workflow", "gate", "attempt", "due", "more"]
     #: Task id or run key.
     key: str = ""
     attempt: int = 0
 
 
-Command = DispatchTask | WithdrawTask | AuthorizeTask | AnswerClaim | AnswerCommand | SetTimer
+Command = (
+    DispatchTask
+    | WithdrawTask
+    | StartChild
+    | UndoChild
+    | CancelChild
+    | TellParent
+    | AuthorizeTask
+    | AnswerClaim
+    | AnswerCommand
+    | SetTimer
+)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from sagabus.core.instance import ParentRef
+
 
 @dataclass(frozen=True, slots=True)
 class StartRequested:
@@ -35,6 +37,8 @@ class ResultReceived:
     is_retryable: bool = True
     retry_after_s: float | None = None
     started_at: datetime | None = None
+    #: A child that failed says whether it left anything; an agent does not.
+    has_left_effects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,34 @@ class ApprovalAnswered:
     is_approved: bool
     by: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InquiryAnswered:
+    """A person answers the question of a stage."""
+
+    at: datetime
+    command: str
+    stage: str
+    data: Any
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoRequested:
+    """The instance above undoes the stage that this one carried out."""
+
+    at: datetime
+    command: str
+    parent: ParentRef
+
+
+@dataclass(frozen=True, slots=True)
+class EndAsked:
+    """The instance above has heard nothing, and asks again for what it asked before."""
+
+    at: datetime
+    parent: ParentRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +140,13 @@ class AttemptTimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreToSend:
+    """There was more to send than one event may; the others have had their turn."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyDecided:
     """The policies' answer to ``AuthorizeTask``, in the same batch."""
 
@@ -134,10 +173,14 @@ Event = (
     | ResultReceived
     | ClaimReceived
     | ApprovalAnswered
+    | InquiryAnswered
+    | UndoRequested
+    | EndAsked
     | CancelRequested
     | WorkflowTimerFired
     | GateTimerFired
     | AttemptTimerFired
+    | MoreToSend
     | PolicyDecided
     | TaskRefused
 )

@@ -1,36 +1,65 @@
-"""Approval gates: a person decides whether a stage runs. A waiting gate holds no slot, no agent."""
+"""Gates and questions: a person decides, or answers. What waits holds no slot and no agent."""
 
 from datetime import timedelta
 
 from sagabus.core.commands import SetTimer
-from sagabus.core.definition import Approval
+from sagabus.core.definition import Approval, Stage
 from sagabus.core.instance import Gate, InstanceStatus, StageRun, StageStatus
+from sagabus.core.scope import scope_of
 from sagabus.core.transition import Transition
 
 
 def ask(t: Transition, key: str, run: StageRun, approval: Approval) -> None:
     """Open the gate before a stage."""
+    gate = _wait(t, key, run, approval.prompt, approval.timeout)
+    _record(t, "ApprovalRequested", run.stage, gate)
+
+
+def put_question(t: Transition, key: str, run: StageRun, stage: Stage) -> None:
+    """Ask what an inquiry asks.
+
+    Raises:
+        TemplateError: the question cannot be rendered.
+    """
+    prompt = "" if stage.prompt is None else stage.prompt.render(scope_of(t))
+    gate = _wait(t, key, run, str(prompt), stage.timeout)
+    gate.is_question = True
+    _record(t, "InquiryAsked", run.stage, gate)
+
+
+def _wait(t: Transition, key: str, run: StageRun, prompt: str, timeout: timedelta | None) -> Gate:
+    due_at = None if timeout is None else t.at + timeout
     run.status = StageStatus.WAITING
-    run.gate = Gate(asked_at=t.at)
-    if approval.timeout is not None:
-        run.gate.due_at = t.at + approval.timeout
-        t.do(SetTimer(run.gate.due_at, "gate", key))
-    t.record(
-        "ApprovalRequested",
-        {"stage": run.stage, "prompt": approval.prompt, "due_at": run.gate.due_at},
-    )
+    run.gate = gate = Gate(asked_at=t.at, prompt=prompt, due_at=due_at)
+    if due_at is not None:
+        t.do(SetTimer(due_at, "gate", key))
+    return gate
 
 
-def waiting_run(t: Transition, stage: str) -> tuple[str, StageRun] | None:
-    """The run of ``stage`` that waits for an answer."""
+def _record(t: Transition, type_: str, stage: str, gate: Gate) -> None:
+    t.record(type_, {"stage": stage, "prompt": gate.prompt, "due_at": gate.due_at})
+
+
+def waiting_run(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:
+    """The run of ``stage`` that waits for an approval, or for the answer to its question."""
+    found = t.definition.stages.get(stage)
+    if found is None or (found.kind == "inquiry") != is_inquiry:
+        return None
     for key, run in t.active_runs():
         if run.stage == stage and run.status is StageStatus.WAITING:
             return key, run
     return None
 
 
-def refusal(t: Transition, stage: str) -> str:
+def refusal(t: Transition, stage: str, *, is_inquiry: bool) -> str:
     """Why an answer for ``stage`` cannot be taken now."""
+    known = t.definition.stages.get(stage)
+    if known is None:
+        return f"workflow {t.row.workflow!r} has no stage {stage!r}"
+    if known.kind == "inquiry" and not is_inquiry:
+        return f"stage {stage!r} asks a question: answer it instead of approving or rejecting it"
+    if known.kind != "inquiry" and is_inquiry:
+        return f"stage {stage!r} asks no question"
     gate: Gate | None = None
     for run in t.row.runs.values():
         if run.stage == stage and run.gate is not None:
@@ -39,9 +68,7 @@ def refusal(t: Transition, stage: str) -> str:
         by = f" by {gate.by}" if gate.by else ""
         at = f" at {gate.at.isoformat(timespec='seconds')}" if gate.at else ""
         return f"stage {stage!r} was {gate.decision.replace('_', ' ')}{by}{at} already"
-    if gate is None and stage not in t.definition.stages:
-        return f"workflow {t.row.workflow!r} has no stage {stage!r}"
-    if gate is None and t.definition.stages[stage].approval is None:
+    if gate is None and not is_inquiry and known.approval is None:
         return f"stage {stage!r} asks for no approval"
     if t.row.status not in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
         return f"the instance is {t.row.status}: nobody waits for stage {stage!r}"

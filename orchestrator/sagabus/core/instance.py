@@ -4,13 +4,18 @@ Two kinds of rows are stored: ``Instance`` (small, rewritten with every transiti
 (one per try of a task, holding input and output). ``InstanceState`` is both. An open attempt of a
 small stage stands in the instance's row, which is written anyway, and gets a row of its own when it
 ends: that saves the database work. What is stored leaves out defaults: never change one.
+
+One file, because it is the whole of what is stored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, Literal
+
+from sagabus.core.definition import CORE_ROLE, WORKFLOW_ROLE, SecretUse
 
 
 class InstanceStatus(StrEnum):
@@ -126,6 +131,10 @@ class Attempt:
     acted: bool = False
     #: Policies that permitted this attempt, where policies are in force.
     policies: list[str] | None = None
+    #: The variables as they were when it was sent, where it may have to be undone.
+    vars: dict[str, Any] | None = None
+    #: Secrets of the input: placeholders that the agent replaces.
+    secrets: list[SecretUse] = field(default_factory=list)
 
     @property
     def is_unanswered(self) -> bool:
@@ -138,6 +147,16 @@ class Attempt:
         return self.retry or self.status in _UNANSWERED
 
     @property
+    def is_local(self) -> bool:
+        """True when the engine carries it out by itself."""
+        return self.role == CORE_ROLE
+
+    @property
+    def is_child(self) -> bool:
+        """True when another instance carries it out."""
+        return self.role == WORKFLOW_ROLE
+
+    @property
     def has_row(self) -> bool:
         """True when it is stored in a row of its own, now."""
         return not (self.is_inline and self.is_open)
@@ -145,11 +164,14 @@ class Attempt:
 
 @dataclass(slots=True)
 class Gate:
-    """An approval that is or was asked for."""
+    """An approval, or a question, that is or was put to people."""
 
     asked_at: datetime
     due_at: datetime | None = None
-    decision: Literal["approved", "rejected", "timed_out"] | None = None
+    prompt: str = ""
+    #: It asks for data, not for a yes or no.
+    is_question: bool = False
+    decision: Literal["approved", "rejected", "answered", "timed_out"] | None = None
     by: str | None = None
     at: datetime | None = None
     reason: str = ""
@@ -176,6 +198,10 @@ class StageRun:
     ended_order: int = 0
     gate: Gate | None = None
     error: Failure | None = None
+    #: Its failure was taken care of by a route.
+    is_handled: bool = False
+    #: Length of the list that it has one task per element or batch of; None without such a list.
+    items: int | None = None
     #: Compensation: the next candidate (task index times entries), and how the sent ones fare.
     undo_next: int = 0
     undo_sent: int = 0
@@ -191,6 +217,24 @@ class Answer:
     result: dict[str, Any] = field(default_factory=dict)
     code: str | None = None
     message: str | None = None
+
+
+@dataclass(slots=True)
+class ParentRef:
+    """The attempt, of another instance, that an instance carries out."""
+
+    instance: str
+    task: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class Failing:
+    """A run has led to ``fail``: what it started besides runs to its end first."""
+
+    error: Failure
+    #: Key of the run.
+    source: str
 
 
 @dataclass(slots=True)
@@ -234,6 +278,21 @@ class Instance:
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)
     handled_failures: int = 0
+    vars: dict[str, Any] = field(default_factory=dict)
+    #: By join, then by arm: key of the run that fired and was not used yet.
+    arrived: dict[str, dict[str, str]] = field(default_factory=dict)
+    failing: list[Failing] = field(default_factory=list)
+    #: The status to end with, while ``on_end`` runs.
+    outcome: InstanceStatus | None = None
+    #: What ``output_map`` gave.
+    output: dict[str, Any] = field(default_factory=dict)
+    #: What is doubtful about the end, a sentence each.
+    warnings: list[str] = field(default_factory=list)
+    #: Whom the end is told; the topmost of the instances above.
+    parent: ParentRef | None = None
+    root: str | None = None
+    #: Whom the end of an undo is told.
+    undo_parent: ParentRef | None = None
     #: By command id.
     answers: dict[str, Answer] = field(default_factory=dict)
     #: Open attempts, of tasks and compensations: a terminal instance may still have a late undo.
@@ -248,11 +307,20 @@ class InstanceState:
 
     row: Instance
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+    #: Lists that runs have one task per element of, by run key: rows of their own.
+    items: dict[str, list[Any]] = field(default_factory=dict)
+    #: Results of runs with many tasks, by run key, until one of their attempts changes; not stored.
+    results: dict[str, list[Any]] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, row: Instance, attempts: Iterable[Attempt]) -> "InstanceState":
-        """Put together what is stored: the row with its open attempts, and the attempts' rows."""
-        state = cls(row)
+    def of(
+        cls,
+        row: Instance,
+        attempts: Iterable[Attempt],
+        items: Mapping[str, list[Any]] | None = None,
+    ) -> "InstanceState":
+        """Put together what is stored: the row with its open attempts, attempts' rows, lists."""
+        state = cls(row, items=dict(items or {}))
         # An attempt that ended and was opened again for a retry stands in both: the row is newer.
         by_key = {(each.task, each.attempt): each for each in attempts}
         by_key |= {(each.task, each.attempt): each for each in row.open.values()}
@@ -284,3 +352,8 @@ def undo_id(task: str, entry: int) -> str:
 def task_id(stage: str, pass_: int, index: int) -> str:
     """Identity of a task within its instance."""
     return f"{stage}-{pass_}-{index}"
+
+
+def child_id(instance: str, task: str, attempt: int) -> str:
+    """Identity of the instance that carries out an attempt of another one."""
+    return sha256(f"{instance}:{task}:{attempt}".encode()).hexdigest()[:32]

@@ -4,10 +4,11 @@ Law: everything that changes an instance's state happens here and in the modules
 as a pure function of the state and one event. Whatever the shell needs to know is in the result.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
-from sagabus.core import claims, operators, results, saga, stages, timers
+from sagabus.core import children, claims, ending, operators, results, routes, saga, stages, timers
 from sagabus.core.commands import AnswerCommand, SetTimer
 from sagabus.core.definition import Definition
 from sagabus.core.events import (
@@ -15,12 +16,16 @@ from sagabus.core.events import (
     AttemptTimerFired,
     CancelRequested,
     ClaimReceived,
+    EndAsked,
     Event,
     GateTimerFired,
+    InquiryAnswered,
+    MoreToSend,
     PolicyDecided,
     ResultReceived,
     StartRequested,
     TaskRefused,
+    UndoRequested,
     WorkflowTimerFired,
 )
 from sagabus.core.instance import (
@@ -31,6 +36,7 @@ from sagabus.core.instance import (
     InstanceStatus,
     TaskStatus,
 )
+from sagabus.core.scope import scope_of
 from sagabus.core.tasks import close, send
 from sagabus.core.transition import Decision, Ignored, Transition
 
@@ -38,17 +44,26 @@ from sagabus.core.transition import Decision, Ignored, Transition
 MAX_ANSWERS = 64
 
 
-def decide(definition: Definition, state: InstanceState, event: Event) -> Decision | Ignored:
+def decide(
+    definition: Definition,
+    state: InstanceState,
+    event: Event,
+    kv: Mapping[str, Any] | None = None,
+) -> Decision | Ignored:
     """Apply ``event``; ``state`` is changed in place unless the event is ignored.
 
+    ``kv`` is what is known of the key-value store, see ``kv.KnownKeys``.
+
     Raises:
-        InvariantError: a bug of ours; the state must be read again from the store.
+        UnknownKeyError: a template reads a key of which nothing is known.
+        InvariantError: a bug of ours.
+    Whatever it raises, the state is half changed: it must be read again from the store.
     """
-    t = Transition(definition, state, event.at)
+    t = Transition(definition, state, event.at, kv)
     ignored = _apply(t, event)
     if ignored is not None:
         return ignored
-    stages.advance(t)
+    ending.settle(t)
     _conclude(t)
     return t.decision
 
@@ -63,6 +78,12 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return claims.receive(t, event)
         case ApprovalAnswered():
             return operators.answer_gate(t, event)
+        case InquiryAnswered():
+            return operators.answer_inquiry(t, event)
+        case UndoRequested():
+            return children.undo(t, event)
+        case EndAsked():
+            return children.tell_again(t, event)
         case CancelRequested():
             return operators.cancel(t, event)
         case WorkflowTimerFired():
@@ -71,6 +92,8 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return timers.end_gate(t, event)
         case AttemptTimerFired():
             return timers.end_attempt(t, event)
+        case MoreToSend():
+            return timers.go_on(t, event)
         case PolicyDecided():
             return _policy(t, event)
         case TaskRefused():
@@ -88,6 +111,8 @@ def _conclude(t: Transition) -> None:
             due = run.gate.due_at if run.gate is not None and run.gate.decision is None else None
             if due is not None and (row.wake_at is None or due < row.wake_at):
                 row.wake_at = due
+    if t.sends_left <= 0:
+        t.do(SetTimer(t.at, "more"))
     while len(row.answers) > MAX_ANSWERS:
         del row.answers[next(iter(row.answers))]
 
@@ -102,8 +127,15 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
     if t.definition.workflow_timeout is not None:
         row.deadline_at = t.at + t.definition.workflow_timeout
         t.do(SetTimer(row.deadline_at, "workflow"))
+    try:
+        if t.definition.vars is not None:
+            row.vars = t.definition.vars.render(scope_of(t))
+            routes.check_size(t)
+    except stages.BrokenError as error:
+        stages.fail(t, stages.broken(error, None))
     for name in t.definition.entry:
-        stages.begin_run(t, name, None)
+        if row.error is None:  # one of them may fail the workflow at once
+            stages.begin_run(t, name, [], 1)
     # Not kept: the instance itself is the answer to a repeated start.
     t.do(AnswerCommand(event.command, Answer(ok=True, result={"id": row.id, "created": True})))
     return None
@@ -127,7 +159,11 @@ def _refused(t: Transition, event: TaskRefused) -> Ignored | None:
     if attempt is None or not attempt.is_unanswered:
         return Ignored("settled_before_decision")
     failure = Failure("bad_input", event.reason, attempt.stage, attempt.task)
-    _fail_unsent(t, attempt, failure)
+    close(t, attempt, TaskStatus.FAILED, is_acted=False, error=failure)
+    if attempt.kind == "task":
+        stages.task_failed(t, attempt, failure, is_retryable=False)
+    else:
+        saga.undo_failed(t, attempt, failure, is_retryable=False)
     return None
 
 
@@ -141,7 +177,7 @@ def _fail_unsent(t: Transition, attempt: Attempt, failure: Failure) -> None:
     run.in_flight -= 1
     run.failed += 1
     t.row.in_flight -= 1
-    if t.row.status is InstanceStatus.COMPENSATING:
+    if not stages.is_forward(t.row):
         saga.end_if_settled(t, run)
         saga.proceed(t)
         return

@@ -1,9 +1,9 @@
 """What people ask of an instance. The same command id always gets its first answer."""
 
-from sagabus.core import gates, saga, stages
+from sagabus.core import ending, gates, saga, stages
 from sagabus.core.commands import AnswerCommand
-from sagabus.core.events import ApprovalAnswered, CancelRequested
-from sagabus.core.instance import Answer, Failure, InstanceStatus
+from sagabus.core.events import ApprovalAnswered, CancelRequested, InquiryAnswered
+from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -12,11 +12,9 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
     known = _known_answer(t, event.command)
     if known is not None:
         return known
-    found = None
-    if t.row.status in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
-        found = gates.waiting_run(t, event.stage)
+    found = _waiting(t, event.stage, is_inquiry=False)
     if found is None:
-        return _refuse(t, event.command, gates.refusal(t, event.stage))
+        return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=False))
     key, run = found
     if run.gate is None:
         return Ignored("gate_without_question")
@@ -25,7 +23,7 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
     data = {"stage": run.stage, "by": event.by, "reason": event.reason}
     if event.is_approved:
         t.record("ApprovalGranted", data)
-        stages.start_tasks(t, key, run)
+        stages.pass_gate(t, key, run)
     else:
         t.record("ApprovalRejected", data)
         why = f": {event.reason}" if event.reason else ""
@@ -37,6 +35,38 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
         Answer(ok=True, result={"id": t.row.id, "stage": run.stage, "decision": run.gate.decision}),
     )
     return None
+
+
+def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
+    """Take the answer to a stage's question: what does not fit its form is refused."""
+    known = _known_answer(t, event.command)
+    if known is not None:
+        return known
+    found = _waiting(t, event.stage, is_inquiry=True)
+    if found is None:
+        return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=True))
+    _, run = found
+    if run.gate is None:
+        return Ignored("gate_without_question")
+    form = t.stage(run.stage).form
+    problems = form.problems(event.data) if form is not None else []
+    if problems:
+        message = f"the answer to stage {run.stage!r} does not fit: {'; '.join(problems)}"
+        answer = Answer(ok=False, code="invalid_request", message=message)
+        t.answer(event.command, answer)
+        return None
+    run.gate.decision = "answered"
+    run.gate.by, run.gate.at = event.by, t.at
+    t.record("InquiryAnswered", {"stage": run.stage, "by": event.by})
+    stages.answer_question(t, run, event.data)
+    t.answer(event.command, Answer(ok=True, result={"id": t.row.id, "stage": run.stage}))
+    return None
+
+
+def _waiting(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:
+    if t.row.status not in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
+        return None
+    return gates.waiting_run(t, stage, is_inquiry=is_inquiry)
 
 
 def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
@@ -51,6 +81,9 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"
         return _refuse(t, event.command, f"the instance is being {what} already")
+    if row.outcome is not None and not is_parked:
+        message = f"the instance is ending already: it will be {row.outcome}"
+        return _refuse(t, event.command, message)
     row.cancel_requested = True
     data = {"by": event.by, "reason": event.reason}
     t.record("WorkflowCancelRequested", data)
@@ -60,6 +93,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     else:
         why = f": {event.reason}" if event.reason else ""
         saga.begin(t, Failure("cancelled", f"cancelled by {event.by or 'an operator'}{why}"))
+    ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 

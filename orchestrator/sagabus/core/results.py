@@ -30,14 +30,18 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
             saga.undo_succeeded(t, attempt)
         return None
     failure = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
-    if event.status == "cancelled":
+    if attempt.is_child and attempt.error is not None:
+        # Its time was over, and it was ended for that.
+        failure, status = attempt.error, TaskStatus.TIMED_OUT
+    elif event.status == "cancelled":
         status = TaskStatus.CANCELLED
     elif event.error_type == "timeout":
         status = TaskStatus.TIMED_OUT
     else:
         status = TaskStatus.FAILED
     attempt.artifacts = list(event.artifacts)
-    close(t, attempt, status, is_acted=_may_have_acted(status, event), error=failure)
+    is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(status, event)
+    close(t, attempt, status, is_acted=is_acted, error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
     ended(t, attempt, failure, is_retryable=event.is_retryable, after_s=event.retry_after_s)
     return None

@@ -12,6 +12,7 @@ from sagabus.core.definition import Compensation, TemplateError
 from sagabus.core.instance import (
     Attempt,
     Failure,
+    Instance,
     InstanceStatus,
     StageRun,
     StageStatus,
@@ -19,21 +20,20 @@ from sagabus.core.instance import (
     task_id,
     undo_id,
 )
-from sagabus.core.scope import scope_of
+from sagabus.core.scope import is_true, scope_of
 from sagabus.core.tasks import (
     GRACE,
     close,
     end_retry,
-    has_slot,
     identity,
     may_have_acted,
+    may_send,
     open_undo,
     plan_retry,
     release,
     withdraw,
 )
 from sagabus.core.transition import Transition
-from sagabus.errors import InvariantError
 
 
 def begin(t: Transition, failure: Failure) -> None:
@@ -44,6 +44,11 @@ def begin(t: Transition, failure: Failure) -> None:
     row.deadline_at = None
     row.remaining_s = None
     row.unfilled.clear()
+    row.arrived.clear()
+    row.failing.clear()
+    row.outcome = None
+    t.firings.clear()
+    t.local.clear()
     for _, run in t.active_runs():
         for index in range(run.next_index):
             attempt = t.state.current(task_id(run.stage, run.pass_, index))
@@ -57,6 +62,11 @@ def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
     """End at once what has not acted for certain; give what was claimed time to tell."""
     if attempt.retry:
         end_retry(t, attempt)
+    elif attempt.is_child:
+        withdraw(t, attempt, "cancelled")
+        attempt.due_at = None  # it undoes itself, and tells when it is done
+        t.change(attempt)
+        return
     elif attempt.status is TaskStatus.RUNNING:
         if t.row.cancel_requested:
             withdraw(t, attempt, "cancelled", is_purged=False)
@@ -121,7 +131,7 @@ def proceed(t: Transition) -> None:
     if row.status is not InstanceStatus.COMPENSATING or row.active_runs:
         return
     if row.undo_order is None:
-        if t.definition.saga_on_failure == "halt" and not row.cancel_requested:
+        if _is_halted(t):
             row.undo_order = 0
         else:
             row.undo_order = row.ended_count
@@ -131,14 +141,20 @@ def proceed(t: Transition) -> None:
             return
         row.undo_order -= 1
     if row.in_flight == 0 and row.status is InstanceStatus.COMPENSATING:  # not parked on the way
-        _finish(t)
+        row.outcome = outcome(row)
+
+
+def _is_halted(t: Transition) -> bool:
+    """A failure leaves all as it is, unless a person or the instance above says otherwise."""
+    is_asked = t.row.cancel_requested or t.row.undo_parent is not None
+    return t.definition.saga_on_failure == "halt" and not is_asked
 
 
 def _may_send(t: Transition, run: StageRun) -> bool:
     """One stage after another: what is in flight of a stage undone before, late, goes first."""
     row = t.row
     is_undoing = row.status is InstanceStatus.COMPENSATING
-    return is_undoing and row.in_flight == run.undo_in_flight and has_slot(t)
+    return is_undoing and row.in_flight == run.undo_in_flight and may_send(t)
 
 
 def _undo_run(t: Transition, run: StageRun) -> bool:
@@ -162,7 +178,7 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
 def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, entry: int) -> None:
     run.status = StageStatus.COMPENSATING
     try:
-        input_ = None if plan.input is None else plan.input.render(scope_of(t))
+        input_, secrets = (None, ()) if plan.input is None else plan.input.render_input(scope_of(t))
     except TemplateError as error:
         # No attempt was made, and the honest word for that is: not undone.
         run.undo_sent += 1
@@ -178,7 +194,7 @@ def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, ent
             {"type": "template_error", "message": message},
         )
         return
-    open_undo(t, run, plan, index, entry, input_)
+    open_undo(t, run, plan, index, entry, input_, secrets)
 
 
 def _count_failure(
@@ -197,42 +213,19 @@ def _mark_undone(run: StageRun) -> None:
         run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
 
 
-def _finish(t: Transition) -> None:
-    row = t.row
+def outcome(row: Instance) -> InstanceStatus:
+    """What an undone instance ends with; says how far it was undone."""
     if row.failed_compensations:
         row.rollback = "partial"
     elif any(run.undo_sent for run in row.runs.values()):
         row.rollback = "full"
     if row.cancel_requested:
-        row.status = InstanceStatus.CANCELLED
-    elif row.rollback == "full":
-        row.status = InstanceStatus.ROLLED_BACK
-    else:
-        row.status = InstanceStatus.FAILED
-    row.ended_at = t.at
-    record_end(t)
-
-
-def record_end(t: Transition) -> None:
-    """Announce the status an instance ended with."""
-    match t.row.status:
-        case InstanceStatus.ROLLED_BACK:
-            type_ = "WorkflowRolledBack"
-        case InstanceStatus.CANCELLED:
-            type_ = "WorkflowCancelled"
-        case InstanceStatus.FAILED:
-            type_ = "WorkflowSettled"
-        case status:
-            raise InvariantError(f"an undone instance cannot end {status}", instance_id=t.row.id)
-    t.record(
-        type_,
-        {
-            "status": t.row.status,
-            "rollback": t.row.rollback,
-            "failed_compensations": list(t.row.failed_compensations),
-            "duration_s": (t.at - t.row.created_at).total_seconds(),
-        },
-    )
+        return InstanceStatus.CANCELLED
+    if row.rollback == "full":
+        return InstanceStatus.ROLLED_BACK
+    # Without an error it had completed, and was to be undone on request: there was nothing to undo.
+    has_failed = row.error is not None or row.rollback != "none"
+    return InstanceStatus.FAILED if has_failed else InstanceStatus.COMPLETED
 
 
 def undo_succeeded(t: Transition, attempt: Attempt) -> None:
@@ -253,11 +246,28 @@ def undo_failed(
     after_s: float | None = None,
 ) -> None:
     """A compensation's attempt failed and is closed: try again, or go on without it."""
+    run = t.run_of(attempt)
+    if is_retryable:
+        is_retryable, failure = _wants_retry(t, run, attempt, failure)
     if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
         return
-    run = release(t, attempt)
+    release(t, attempt)
     _count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
     _go_on(t, run)
+
+
+def _wants_retry(
+    t: Transition, run: StageRun, attempt: Attempt, failure: Failure
+) -> tuple[bool, Failure]:
+    plan = t.stage(run.stage).compensation
+    if plan is None or attempt.is_child:  # an instance has tried by itself
+        return False, failure
+    scope = scope_of(t, (run, failure))
+    try:
+        return is_true(plan.retry.on_error, scope, "compensation.retry.on_error"), failure
+    except TemplateError as error:
+        message = f"{failure.message}; {error.key}: {error} in {error.expression!r}"
+        return False, Failure(failure.type, message, failure.stage, failure.task)
 
 
 def _go_on(t: Transition, run: StageRun) -> None:
@@ -294,9 +304,7 @@ def undo_late(t: Transition, attempt: Attempt) -> None:
     """A forward task turned out to have succeeded when the saga had passed it: undo it now."""
     run = t.run_of(attempt)
     plan = t.stage(attempt.stage).compensation
-    is_undoing = t.row.undo_order is not None and (
-        t.definition.saga_on_failure == "compensate" or t.row.cancel_requested
-    )
+    is_undoing = t.row.undo_order is not None and not _is_halted(t)
     if plan is None or not is_undoing:
         return
     width = len(plan.roles)

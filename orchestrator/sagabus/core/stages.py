@@ -1,8 +1,12 @@
-"""Going forward: stage runs begin, send their tasks, end, and lead to others."""
+"""Going forward: stage runs begin, send their tasks, end, and lead to others.
+
+One file, because beginnings and ends lead to each other: a stage of a block that ends may end the
+block, which begins others.
+"""
 
 from typing import Any
 
-from sagabus.core import gates, saga
+from sagabus.core import gates, routes, saga
 from sagabus.core.definition import Stage, TemplateError
 from sagabus.core.instance import (
     Attempt,
@@ -11,85 +15,218 @@ from sagabus.core.instance import (
     InstanceStatus,
     StageRun,
     StageStatus,
+    TaskStatus,
     run_key,
 )
-from sagabus.core.scope import default_input, scope_of
-from sagabus.core.tasks import has_slot, identity, open_task, plan_retry, release
-from sagabus.core.transition import Transition
+from sagabus.core.routes import LimitError, NoChoiceError
+from sagabus.core.scope import default_input, is_true, scope_of, stage_scope, width
+from sagabus.core.tasks import (
+    close,
+    identity,
+    may_send,
+    open_task,
+    plan_retry,
+    refuse_task,
+    release,
+)
+from sagabus.core.transition import Firing, Transition
+
+#: What ends a workflow wherever it happens; the type of its failure.
+_BROKEN: dict[type[Exception], str] = {
+    TemplateError: "template_error",
+    LimitError: "limit",
+    NoChoiceError: "no_decision",
+}
+BrokenError = (TemplateError, LimitError, NoChoiceError)
 
 
-def begin_run(t: Transition, name: str, parent: tuple[str, StageRun] | None) -> None:
-    """Start a stage, in the pass of the run that leads to it.
-
-    A stage runs at most once per pass: a second arm that leads to it is ignored.
-    """
-    pass_ = parent[1].pass_ if parent else 1
-    key = run_key(name, pass_)
-    if key in t.row.runs:
-        return
-    run = StageRun(name, pass_, StageStatus.PENDING, t.at, parents=[parent[0]] if parent else [])
-    t.row.runs[key] = run
-    t.row.active_runs += 1
-    approval = t.stage(name).approval
-    if approval is None:
-        start_tasks(t, key, run)
-    else:
-        gates.ask(t, key, run, approval)
-
-
-def start_tasks(t: Transition, key: str, run: StageRun) -> None:
-    """Let a run send its tasks as slots become free."""
-    run.status = StageStatus.RUNNING
-    run.total = len(t.stage(run.stage).roles)
-    t.row.unfilled.append(key)
+def broken(error: Exception, stage: str | None) -> Failure:
+    """The failure of a definition that cannot be gone on with."""
+    text = str(error)
+    if isinstance(error, TemplateError):
+        text = f"{error.key}: {error} in {error.expression!r}"
+    return Failure(_BROKEN[type(error)], text, stage)
 
 
 def is_forward(row: Instance) -> bool:
-    """True while new tasks may be sent: not failed, not cancelled, not parked."""
+    """True while tasks may be sent: not failed, not cancelled, not parked; or at the very end."""
+    if row.status is InstanceStatus.COMPENSATING:
+        return row.outcome is not None
     return row.status in {InstanceStatus.RUNNING, InstanceStatus.WAITING}
 
 
+# --- beginning ----------------------------------------------------------------------------------
+
+
+def lead_on(t: Transition, firing: Firing) -> None:
+    """Carry out a firing: start the stage, or note that an arm of a join has arrived."""
+    source = t.row.runs[firing.source]
+    try:
+        if t.stage(firing.target).join is not None:
+            start = routes.arrive(t, firing.target, firing.source)
+        else:
+            pass_ = routes.free_pass(t, firing.target, [firing.source], source.pass_)
+            if pass_ is None:
+                routes.ignore(t, firing.target, firing.source)
+            start = None if pass_ is None else ([firing.source], pass_)
+    except LimitError as error:
+        fail(t, broken(error, firing.target))
+        return
+    if start is not None:
+        begin_run(t, firing.target, *start)
+
+
+def begin_run(t: Transition, name: str, parents: list[str], pass_: int) -> None:
+    """Start a stage, led to by the runs ``parents``."""
+    run = StageRun(name, pass_, StageStatus.PENDING, t.at, parents=parents)
+    key = run_key(name, pass_)
+    t.row.runs[key] = run
+    t.row.active_runs += 1
+    stage = t.stage(name)
+    try:
+        if stage.when is not None and not is_true(stage.when, stage_scope(t, stage), "when"):
+            _skip(t, run)
+        elif stage.approval is not None:
+            gates.ask(t, key, run, stage.approval)
+        else:
+            start_work(t, key, run)
+    except BrokenError as error:
+        break_run(t, run, error)
+
+
+def _skip(t: Transition, run: StageRun) -> None:
+    saga.end_run(t, run, StageStatus.SKIPPED)
+    t.record("StageSkipped", {"stage": run.stage})
+    if t.stage(run.stage).block is not None:
+        _child_ended(t, run)
+    else:
+        routes.after_skip(t, run)
+
+
+def pass_gate(t: Transition, key: str, run: StageRun) -> None:
+    """Go on with a run whose approval was given."""
+    try:
+        start_work(t, key, run)
+    except BrokenError as error:
+        break_run(t, run, error)
+
+
+def start_work(t: Transition, key: str, run: StageRun) -> None:
+    """What the stage is for: its stages, its question, or its tasks as slots become free.
+
+    Raises:
+        TemplateError: the question or the list of items cannot be evaluated.
+        LimitError: the list is too long.
+    """
+    stage = t.stage(run.stage)
+    if stage.kind == "inquiry":
+        gates.put_question(t, key, run, stage)
+        return
+    run.status = StageStatus.RUNNING
+    if stage.kind == "block":
+        run.total = len(stage.children)
+        for child in stage.children:
+            if run.ended_at is None:  # one of them may fail the workflow at once
+                begin_run(t, child, [key], run.pass_)
+        return
+    if stage.items is not None:
+        items = _items(t, stage)
+        run.items = len(items)
+        t.state.items[key] = t.decision.items[key] = items
+    run.total = width(stage, run)
+    if run.total == 0:
+        _succeed(t, run)
+        return
+    t.row.unfilled.append(key)
+
+
+def _items(t: Transition, stage: Stage) -> list[Any]:
+    if stage.items is None:
+        return []
+    items = stage.items.list.render(stage_scope(t, stage))
+    if not isinstance(items, list):
+        message = f"gives {type(items).__name__} where a list is needed"
+        text = getattr(stage.items.list, "text", "with_items")
+        raise TemplateError(message, key="with_items", expression=text)
+    if len(items) > t.definition.max_items:
+        raise LimitError(
+            f"with_items of stage {stage.name!r} gives {len(items)} items, "
+            f"engine.limits.max_items allows {t.definition.max_items}"
+        )
+    return items
+
+
 def advance(t: Transition) -> None:
-    """After an event: send what may be sent; end the instance when no branch is active."""
-    row = t.row
-    if not is_forward(row):
-        return
-    _fill(t)
-    if not is_forward(row):  # a template failed
-        return
-    if row.active_runs == 0:
-        row.status = InstanceStatus.COMPLETED
-        row.ended_at = t.at
-        row.deadline_at = None
-        row.remaining_s = None
-        duration_s = (t.at - row.created_at).total_seconds()
-        t.record("WorkflowCompleted", {"status": row.status, "duration_s": duration_s})
-        return
-    gates.keep_clock(t)
+    """After an event: start what was fired and send what may be sent."""
+    while is_forward(t.row):
+        if t.firings:
+            lead_on(t, t.firings.popleft())
+        elif (failure := routes.failing_now(t) or routes.broken_join(t)) is not None:
+            fail(t, failure)
+        elif t.local:
+            _carry_out(t, *t.local.popleft())
+        elif not _fill(t):
+            return
 
 
-def _fill(t: Transition) -> None:
+def _carry_out(t: Transition, attempt: Attempt, failure: Failure | None) -> None:
+    """End an attempt that no agent is asked for."""
+    if not attempt.is_unanswered:
+        return
+    if failure is None:
+        close(t, attempt, TaskStatus.SUCCEEDED, is_acted=False)
+        task_succeeded(t, attempt)
+    else:
+        close(t, attempt, TaskStatus.FAILED, is_acted=False, error=failure)
+        task_failed(t, attempt, failure, is_retryable=False)
+
+
+def _fill(t: Transition) -> bool:
+    """Send what slots allow; False when nothing was sent."""
     row = t.row
+    is_sent = False
     for key in list(row.unfilled):
         run = row.runs[key]
         stage = t.stage(run.stage)
-        limit = (stage.max_parallel or run.total) if stage.parallel else 1
-        while run.next_index < run.total and run.in_flight < limit and has_slot(t):
-            try:
-                input_ = _input(t, run, stage)
-            except TemplateError as error:
-                message = f"{error.key}: {error} in {error.expression!r}"
-                fail_run(t, run, Failure("template_error", message, stage=run.stage))
-                return
+        limit = _limit(stage, run)
+        while run.next_index < run.total and run.in_flight < limit and may_send(t):
             index = run.next_index
+            try:
+                input_, secrets = _input(t, key, run, stage, index)
+            except TemplateError as error:
+                break_run(t, run, error)
+                return True
             run.next_index += 1
-            open_task(t, run, stage, index, input_)
-        if run.next_index == run.total:
+            problems = stage.input_schema.problems(input_) if stage.input_schema else ()
+            if problems:
+                refuse_task(t, run, stage, index, input_, problems)
+            else:
+                open_task(t, run, stage, index, input_, secrets)
+            is_sent = True
+        if run.next_index == run.total and key in row.unfilled:
             row.unfilled.remove(key)
+    return is_sent
 
 
-def _input(t: Transition, run: StageRun, stage: Stage) -> Any:
-    return default_input(t, run) if stage.input is None else stage.input.render(scope_of(t))
+def _limit(stage: Stage, run: StageRun) -> int:
+    if stage.items is not None:
+        return stage.items.concurrency or run.total
+    return (stage.max_parallel or run.total) if stage.parallel else 1
+
+
+def _input(t: Transition, key: str, run: StageRun, stage: Stage, index: int) -> Any:
+    item: dict[str, Any] = {}
+    if stage.items is not None:
+        items = t.state.items[key]
+        size = stage.items.batch_size
+        batch = items[index] if size is None else items[index * size : (index + 1) * size]
+        item = {"item": batch, "index": index}
+    if stage.input is None:
+        return default_input(t, run, **item), ()
+    return stage.input.render_input(stage_scope(t, stage, **item))
+
+
+# --- tasks end ----------------------------------------------------------------------------------
 
 
 def task_succeeded(t: Transition, attempt: Attempt) -> None:
@@ -100,11 +237,11 @@ def task_succeeded(t: Transition, attempt: Attempt) -> None:
     duration_s = (t.at - started).total_seconds()
     data = {**identity(attempt), "agent": attempt.agent, "duration_s": duration_s}
     t.record("TaskCompleted", data)
-    _task_ended(t, run)
+    fired = _task_ended(t, run)
     if run.status is StageStatus.SUCCEEDED:
         # The end of a stage is no entry of its own: most stages have one task.
         data["stage_duration_s"] = (t.at - run.started_at).total_seconds()
-        data["next"] = list(t.stage(run.stage).routes.on_success)
+        data["next"] = fired
 
 
 def task_failed(
@@ -125,54 +262,142 @@ def task_failed(
             "error": {"type": failure.type, "message": failure.message},
         },
     )
-    if is_forward(t.row) and plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
-        return
-    run = release(t, attempt)
+    run = t.run_of(attempt)
+    stage = t.stage(run.stage)
+    if is_forward(t.row):
+        try:
+            is_retryable = is_retryable and is_true(
+                stage.retry.on_error, scope_of(t, (run, failure)), "retry.on_error"
+            )
+        except TemplateError as error:
+            release(t, attempt)
+            run.failed += 1
+            break_run(t, run, error)
+            return
+        if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
+            return
+    release(t, attempt)
     run.failed += 1
     run.error = run.error or failure
-    if not t.stage(run.stage).parallel:
-        run.total = run.next_index  # one after another: the rest is never sent
+    if stage.items.fail_fast if stage.items is not None else not stage.parallel:
+        run.total = run.next_index  # the rest is never sent
     _task_ended(t, run)
 
 
-def _task_ended(t: Transition, run: StageRun) -> None:
-    if t.row.status is InstanceStatus.COMPENSATING:
-        saga.end_if_settled(t, run)
-        saga.proceed(t)
-        return
-    if t.row.status is InstanceStatus.NEEDS_OPERATOR:
-        return
+def _task_ended(t: Transition, run: StageRun) -> list[str]:
+    """End the run when nothing of it is left to do; gives the stages that it leads to."""
+    if not is_forward(t.row):
+        if t.row.status is InstanceStatus.COMPENSATING:
+            saga.end_if_settled(t, run)
+            saga.proceed(t)
+        return []
     if run.succeeded + run.failed < run.total or run.in_flight:
-        return
+        return []
     key = run_key(run.stage, run.pass_)
     if key in t.row.unfilled:
         t.row.unfilled.remove(key)
     if run.error is None:
-        _run_succeeded(t, key, run)
-    else:
-        fail_run(t, run, run.error)
+        return _succeed(t, run)
+    fail_run(t, run, run.error)
+    return []
 
 
-def _run_succeeded(t: Transition, key: str, run: StageRun) -> None:
+# --- runs end -----------------------------------------------------------------------------------
+
+
+def answer_question(t: Transition, run: StageRun, data: Any) -> None:
+    """A person has answered an inquiry: the answer is the stage's result."""
+    run.status = StageStatus.RUNNING
+    run.total = run.next_index = 1
+    prompt = run.gate.prompt if run.gate is not None else ""
+    open_task(t, run, t.stage(run.stage), 0, {"prompt": prompt}).output = data
+
+
+def _succeed(t: Transition, run: StageRun) -> list[str]:
     saga.end_run(t, run, StageStatus.SUCCEEDED)
-    for name in t.stage(run.stage).routes.on_success:
-        begin_run(t, name, (key, run))
+    stage = t.stage(run.stage)
+    if run.total == 0 or stage.kind == "block":  # no task's end tells of it
+        duration_s = (t.at - run.started_at).total_seconds()
+        t.record("StageCompleted", {"stage": run.stage, "stage_duration_s": duration_s})
+    try:
+        if run.stage == t.definition.on_end:
+            routes.publish(t, stage.publish)
+        elif stage.block is None:
+            return routes.after_success(t, run)
+        else:
+            routes.publish(t, stage.publish)
+            _child_ended(t, run)
+    except BrokenError as error:
+        failure = broken(error, run.stage)
+        if run.stage == t.definition.on_end:
+            _record_failure(t, run, failure)
+        else:
+            fail(t, failure)
+    return []
+
+
+def _child_ended(t: Transition, run: StageRun) -> None:
+    """Count the end of a stage inside a block; the last one ends the block."""
+    block = t.row.runs[run_key(t.stage(run.stage).block or "", run.pass_)]
+    if run.status in {StageStatus.SUCCEEDED, StageStatus.SKIPPED}:
+        block.succeeded += 1
+    else:
+        block.failed += 1
+        block.error = block.error or run.error
+    if block.succeeded + block.failed < block.total:
+        return
+    if block.error is None:
+        _succeed(t, block)
+    else:
+        fail_run(t, block, block.error)
 
 
 def fail_run(t: Transition, run: StageRun, failure: Failure) -> None:
-    """End a run as failed, or let it settle; nothing handles the failure: the workflow fails."""
+    """End a run as failed; a route may handle that, else the workflow fails."""
     run.error = failure
     saga.end_if_settled(t, run)
-    t.record(
-        "StageDenied" if failure.type == "denied" else "StageFailed",
-        {
-            "stage": run.stage,
-            "error": {"type": failure.type, "message": failure.message},
-            "policies": list(failure.policies),
-            "duration_s": (t.at - run.started_at).total_seconds(),
-        },
-    )
-    fail(t, failure)
+    data = _record_failure(t, run, failure)
+    stage = t.stage(run.stage)
+    if run.stage == t.definition.on_end:
+        return
+    if failure.type == "denied" or run.ended_at is None:
+        fail(t, failure)
+    elif stage.block is not None:
+        _child_ended(t, run)
+    else:
+        try:
+            run.is_handled = data["is_handled"] = routes.after_failure(t, run, failure)
+        except BrokenError as error:
+            fail(t, broken(error, run.stage))
+            return
+        if run.is_handled:
+            t.row.handled_failures += 1
+        else:
+            fail(t, failure)
+
+
+def break_run(t: Transition, run: StageRun, error: Exception) -> None:
+    """A run whose definition cannot be evaluated: nothing handles that."""
+    failure = broken(error, run.stage)
+    run.error = failure
+    if run_key(run.stage, run.pass_) in t.row.unfilled:
+        t.row.unfilled.remove(run_key(run.stage, run.pass_))
+    saga.end_if_settled(t, run)
+    _record_failure(t, run, failure)
+    if run.stage != t.definition.on_end:
+        fail(t, failure)
+
+
+def _record_failure(t: Transition, run: StageRun, failure: Failure) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "stage": run.stage,
+        "error": {"type": failure.type, "message": failure.message},
+        "policies": list(failure.policies),
+        "duration_s": (t.at - run.started_at).total_seconds(),
+        "is_handled": False,
+    }
+    t.record("StageDenied" if failure.type == "denied" else "StageFailed", data)
+    return data
 
 
 def fail(t: Transition, failure: Failure) -> None:
@@ -182,4 +407,4 @@ def fail(t: Transition, failure: Failure) -> None:
     }
     t.record("WorkflowFailed", data)
     saga.begin(t, failure)
-    data["status"] = t.row.status
+    data["status"] = t.row.outcome or t.row.status

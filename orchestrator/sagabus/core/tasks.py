@@ -1,12 +1,28 @@
 """One attempt of one task, forward or compensation: opened, sent, closed, tried again."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
+from sagabus.core import local, subworkflows
 from sagabus.core.commands import AuthorizeTask, DispatchTask, WithdrawTask
-from sagabus.core.definition import Compensation, Definition, Stage
-from sagabus.core.instance import Attempt, Failure, StageRun, TaskStatus, task_id, undo_id
+from sagabus.core.definition import (
+    CORE_ROLE,
+    WORKFLOW_ROLE,
+    Compensation,
+    Definition,
+    SecretUse,
+    Stage,
+)
+from sagabus.core.instance import (
+    Attempt,
+    Failure,
+    StageRun,
+    TaskStatus,
+    task_id,
+    undo_id,
+)
 from sagabus.core.retry import next_delay
 from sagabus.core.transition import Transition
 from sagabus.errors import InvariantError
@@ -24,6 +40,9 @@ MAX_WAIT = timedelta(days=365)
 #: rewriting them with every transition would cost more than rows of their own.
 INLINE_TASKS = 16
 
+#: An input of more values and characters than this is not rewritten with every transition either.
+INLINE_SIZE = 16_384
+
 
 def plan_of(definition: Definition, attempt: Attempt) -> Stage | Compensation:
     """What says how an attempt is retried and limited."""
@@ -40,43 +59,101 @@ def may_have_acted(attempt: Attempt) -> bool:
 
     What asks before it runs has not, for certain, before it was told to.
     """
+    if attempt.is_local:
+        return False
     return not attempt.claim or attempt.claim_id is not None
 
 
-def has_slot(t: Transition) -> bool:
-    """True while the instance may have one more task in flight."""
+def may_send(t: Transition) -> bool:
+    """True while the instance may have one more task in flight, and this event send it."""
     limit = t.definition.max_parallel_tasks
-    return limit == 0 or t.row.in_flight < limit
+    return t.sends_left > 0 and (limit == 0 or t.row.in_flight < limit)
 
 
-def open_task(t: Transition, run: StageRun, stage: Stage, index: int, input_: Any) -> None:
+def open_task(
+    t: Transition,
+    run: StageRun,
+    stage: Stage,
+    index: int,
+    input_: Any,
+    secrets: Sequence[SecretUse] = (),
+) -> Attempt:
     """Make and send the first attempt of a task."""
+    attempt = _new_task(t, run, stage, index, input_, secrets)
+    _open(t, attempt)
+    return attempt
+
+
+def refuse_task(
+    t: Transition, run: StageRun, stage: Stage, index: int, input_: Any, problems: Sequence[str]
+) -> None:
+    """Make an attempt that never leaves: its input is not what the action takes."""
+    attempt = _new_task(t, run, stage, index, input_, ())
+    t.add(attempt)
+    t.change(attempt)
+    failure = Failure("bad_input", "; ".join(problems), attempt.stage, attempt.task)
+    t.local.append((attempt, failure))
+
+
+def _new_task(
+    t: Transition,
+    run: StageRun,
+    stage: Stage,
+    index: int,
+    input_: Any,
+    secrets: Sequence[SecretUse],
+) -> Attempt:
     run.in_flight += 1
     t.row.in_flight += 1
-    _open(
-        t,
-        Attempt(
-            task=task_id(run.stage, run.pass_, index),
-            attempt=1,
-            stage=run.stage,
-            pass_=run.pass_,
-            index=index,
-            kind="task",
-            role=stage.roles[index],
-            action=stage.action,
-            status=TaskStatus.DISPATCHED,
-            created_at=t.at,
-            input=input_,
-            claim=stage.is_claimed,
-            is_inline=run.total <= INLINE_TASKS,
-        ),
+    if stage.kind == "agents":
+        role = stage.roles[0 if stage.items is not None else index]
+    else:
+        role = WORKFLOW_ROLE if stage.kind == "workflow" else CORE_ROLE
+    return Attempt(
+        task=task_id(run.stage, run.pass_, index),
+        attempt=1,
+        stage=run.stage,
+        pass_=run.pass_,
+        index=index,
+        kind="task",
+        role=role,
+        action=stage.action,
+        status=TaskStatus.DISPATCHED,
+        created_at=t.at,
+        input=input_,
+        claim=stage.is_claimed and stage.kind == "agents",
+        is_inline=run.total <= INLINE_TASKS and _is_small(input_),
+        secrets=list(secrets),
+        vars=dict(t.row.vars) if t.row.vars and stage.compensation is not None else None,
     )
 
 
+def _is_small(value: Any) -> bool:
+    left = INLINE_SIZE
+    todo = [value]
+    while todo and left > 0:
+        each = todo.pop()
+        left -= 1
+        if isinstance(each, str):
+            left -= len(each)
+        elif isinstance(each, dict):
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
+    return left > 0
+
+
 def open_undo(
-    t: Transition, run: StageRun, plan: Compensation, index: int, entry: int, input_: Any
+    t: Transition,
+    run: StageRun,
+    plan: Compensation,
+    index: int,
+    entry: int,
+    input_: Any,
+    secrets: Sequence[SecretUse] = (),
 ) -> None:
     """Make and send the first attempt of a compensation; ``entry`` counts on in later rounds."""
+    role = plan.roles[entry % len(plan.roles)]
     run.undo_in_flight += 1
     run.undo_sent += 1
     t.row.in_flight += 1
@@ -89,18 +166,20 @@ def open_undo(
             pass_=run.pass_,
             index=index,
             kind="compensation",
-            role=plan.roles[entry % len(plan.roles)],
+            role=role,
             action=plan.action,
             status=TaskStatus.DISPATCHED,
             created_at=t.at,
             input=input_,
-            claim=True,
-            is_inline=run.total * len(plan.roles) <= INLINE_TASKS,
+            claim=role != WORKFLOW_ROLE,
+            is_inline=run.total * len(plan.roles) <= INLINE_TASKS and _is_small(input_),
+            secrets=list(secrets),
         ),
     )
 
 
 def _open(t: Transition, attempt: Attempt) -> None:
+    t.sends_left -= 1
     t.add(attempt)
     if not t.definition.has_policies:
         send(t, attempt)
@@ -121,19 +200,42 @@ def _open(t: Transition, attempt: Attempt) -> None:
 
 
 def send(t: Transition, attempt: Attempt) -> None:
-    """Put an attempt on its way."""
+    """Put an attempt on its way: to an agent, to another instance, or to the engine itself."""
+    if attempt.is_child:
+        _send_to_child(t, attempt)
+        return
     plan = plan_of(t.definition, attempt)
-    if isinstance(plan, Stage) and plan.start_timeout is not None:
+    if attempt.is_local:
+        local.take(t, attempt)
+    elif isinstance(plan, Stage) and plan.start_timeout is not None:
         attempt.due_at = t.at + plan.start_timeout
     elif plan.timeout is not None and not attempt.claim:
         # Its start is not stored: the timer looks at presence when it fires.
         attempt.due_at = t.at + plan.timeout + GRACE
     t.change(attempt)
-    t.record(
-        "TaskScheduled" if attempt.kind == "task" else "CompensationScheduled",
-        {**identity(attempt), "action": attempt.action},
-    )
-    t.do(DispatchTask(attempt))
+    _record_sent(t, attempt)
+    if not attempt.is_local:
+        t.do(DispatchTask(attempt))
+
+
+def _send_to_child(t: Transition, attempt: Attempt) -> None:
+    """Another instance begins at once, and always tells how it ended."""
+    attempt.status = TaskStatus.RUNNING
+    attempt.started_at = t.at
+    attempt.agent = subworkflows.child_of(t.state, attempt)
+    timeout = plan_of(t.definition, attempt).timeout
+    if timeout is not None and attempt.kind == "task":
+        attempt.due_at = t.at + timeout
+    t.change(attempt)
+    _record_sent(t, attempt)
+    t.do(subworkflows.ask(t.definition, t.state, attempt))
+
+
+def _record_sent(t: Transition, attempt: Attempt) -> None:
+    data = {**identity(attempt), "action": attempt.action}
+    if attempt.is_child:
+        data["child"] = attempt.agent
+    t.record("TaskScheduled" if attempt.kind == "task" else "CompensationScheduled", data)
 
 
 def identity(attempt: Attempt) -> dict[str, Any]:
@@ -227,10 +329,14 @@ def start_retry(t: Transition, attempt: Attempt) -> None:
             ended_at=None,
             acted=False,
             policies=None,
+            vars=dict(t.row.vars) if attempt.vars is not None else None,
         ),
     )
 
 
 def withdraw(t: Transition, attempt: Attempt, reason: str, *, is_purged: bool = True) -> None:
     """Take an attempt off the bus and tell whoever runs it."""
-    t.do(WithdrawTask(attempt, reason, is_purged))
+    if attempt.is_child:
+        t.do(subworkflows.cancel(t.state, attempt, reason))
+    elif not attempt.is_local:
+        t.do(WithdrawTask(attempt, reason, is_purged))

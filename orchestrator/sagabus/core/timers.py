@@ -3,9 +3,22 @@
 from datetime import timedelta
 
 from sagabus.core import saga, stages
-from sagabus.core.commands import SetTimer
-from sagabus.core.events import AttemptTimerFired, GateTimerFired, WorkflowTimerFired
-from sagabus.core.instance import Attempt, Failure, InstanceState, StageStatus, TaskStatus, run_key
+from sagabus.core.commands import SetTimer, attempt_timer
+from sagabus.core.events import (
+    AttemptTimerFired,
+    GateTimerFired,
+    MoreToSend,
+    WorkflowTimerFired,
+)
+from sagabus.core.instance import (
+    Attempt,
+    Failure,
+    InstanceState,
+    InstanceStatus,
+    StageStatus,
+    TaskStatus,
+    run_key,
+)
 from sagabus.core.tasks import (
     GRACE,
     UNHEARD,
@@ -16,6 +29,14 @@ from sagabus.core.tasks import (
     withdraw,
 )
 from sagabus.core.transition import Ignored, Transition
+
+
+def go_on(t: Transition, event: MoreToSend) -> Ignored | None:
+    """Send what the last event left."""
+    if t.row.status is InstanceStatus.COMPENSATING:
+        saga.proceed(t)
+        return None
+    return None if t.row.unfilled else Ignored("nothing_more_to_send")
 
 
 def end_workflow(t: Transition, event: WorkflowTimerFired) -> Ignored | None:
@@ -37,17 +58,22 @@ def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
         return Ignored("timer_out_of_date")
     if run.gate.due_at is None or event.at < run.gate.due_at:
         return Ignored("timer_out_of_date")
-    approval = t.stage(run.stage).approval
+    stage = t.stage(run.stage)
+    approval = stage.approval
     is_approved = approval is not None and approval.on_timeout == "approve"
     run.gate.decision = "timed_out"
     run.gate.at = t.at
-    t.record("ApprovalTimedOut", {"stage": run.stage, "is_approved": is_approved})
+    if stage.kind == "inquiry":
+        t.record("InquiryTimedOut", {"stage": run.stage})
+    else:
+        t.record("ApprovalTimedOut", {"stage": run.stage, "is_approved": is_approved})
     if is_approved:
         # The definition's author approves by silence: policies see it as approved.
         run.gate.decision, run.gate.by = "approved", "timeout"
-        stages.start_tasks(t, run_key(run.stage, run.pass_), run)
+        stages.pass_gate(t, run_key(run.stage, run.pass_), run)
     else:
-        failure = Failure("approval_timeout", "nobody answered in time", run.stage)
+        type_ = "timeout" if stage.kind == "inquiry" else "approval_timeout"
+        failure = Failure(type_, "nobody answered in time", run.stage)
         stages.fail_run(t, run, failure)
     return None
 
@@ -62,6 +88,15 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
             return Ignored("parked")
         start_retry(t, attempt)
         return None
+    if attempt.is_local:
+        if not stages.is_forward(t.row):
+            return Ignored("parked")
+        attempt.due_at = None
+        t.local.append((attempt, None))
+        return None
+    if attempt.is_child:
+        _end_child(t, attempt)
+        return None
     is_silent = event.running_since is None and not event.is_presence_known
     if is_silent and _only_presence_tells(t, attempt):
         attempt.due_at = t.at + UNHEARD
@@ -70,6 +105,16 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt.status is TaskStatus.RUNNING:
         return _run_limit(t, attempt, event)
     return _start_limit(t, attempt, event)
+
+
+def _end_child(t: Transition, attempt: Attempt) -> None:
+    """Its time is over: it undoes what it did, and how that ends is awaited."""
+    seconds = (plan_of(t.definition, attempt).timeout or timedelta()).total_seconds()
+    message = f"ran longer than {seconds:g} s"
+    attempt.error = Failure("timeout", message, attempt.stage, attempt.task)
+    attempt.due_at = None
+    t.change(attempt)
+    withdraw(t, attempt, "timeout")
 
 
 def _only_presence_tells(t: Transition, attempt: Attempt) -> bool:
@@ -141,12 +186,14 @@ def timers_of(state: InstanceState) -> list[SetTimer]:
     timers = []
     if row.deadline_at is not None:
         timers.append(SetTimer(row.deadline_at, "workflow"))
+    if row.unfilled or row.status is InstanceStatus.COMPENSATING:
+        timers.append(SetTimer(row.updated_at, "more"))
     for key, run in row.runs.items():
         if run.status is StageStatus.WAITING and run.gate is not None and run.gate.due_at:
             timers.append(SetTimer(run.gate.due_at, "gate", key))
     for tries in state.attempts.values():
         timers.extend(
-            SetTimer(attempt.due_at, "attempt", attempt.task, attempt.attempt)
+            attempt_timer(attempt, attempt.due_at)
             for attempt in tries
             if attempt.is_open and attempt.due_at is not None
         )

@@ -1,14 +1,28 @@
 """The working context of one decision: the state being changed and what comes out of it."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sagabus.core.commands import AnswerCommand, Command, SetTimer
+from sagabus.core.commands import AnswerCommand, Command, attempt_timer
 from sagabus.core.definition import Definition, Stage
-from sagabus.core.instance import Answer, Attempt, Instance, InstanceState, StageRun
+from sagabus.core.instance import (
+    Answer,
+    Attempt,
+    Failure,
+    Instance,
+    InstanceState,
+    StageRun,
+)
 from sagabus.errors import InvariantError
+
+#: Tasks that need no agent and end in one event; the others are left to timers, due at once.
+MAX_LOCAL = 100
+
+#: Tasks and compensations sent by one event: a long list must not hold up other instances.
+MAX_SENT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +47,57 @@ class Decision:
     commands: list[Command] = field(default_factory=list)
     #: Changed or new attempt rows, by (task, attempt).
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    #: New lists that runs have one task per element of, by run key.
+    items: dict[str, list[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A run that has ended leads to a stage; carried out once the event itself is applied."""
+
+    target: str
+    #: Key of the run.
+    source: str
 
 
 class Transition:
     """One event being applied. The state is changed in place; ``decision`` collects the rest."""
 
-    __slots__ = ("at", "decision", "definition", "row", "state")
+    __slots__ = (
+        "at",
+        "decision",
+        "definition",
+        "firings",
+        "kv",
+        "local",
+        "local_left",
+        "row",
+        "sends_left",
+        "state",
+    )
 
-    def __init__(self, definition: Definition, state: InstanceState, at: datetime) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        state: InstanceState,
+        at: datetime,
+        kv: Mapping[str, Any] | None = None,
+    ) -> None:
         self.definition = definition
         self.state = state
         self.row: Instance = state.row
         self.at = at
         self.decision = Decision()
+        #: What is known of the key-value store.
+        self.kv: Mapping[str, Any] = {} if kv is None else kv
+        self.firings: deque[Firing] = deque()
+        #: Attempts that need no agent, with what is wrong with them.
+        self.local: deque[tuple[Attempt, Failure | None]] = deque()
+        #: How many more of them may end in this event: a long list or loop of them must not hold up
+        #: other instances.
+        self.local_left = MAX_LOCAL
+        #: How many more may be sent by this event.
+        self.sends_left = MAX_SENT
 
     def record(self, type_: str, data: Mapping[str, Any]) -> None:
         """Add an entry to the history."""
@@ -62,7 +114,7 @@ class Transition:
         """Mark an attempt as changed, and wake up when it is due."""
         self._note(attempt)
         if attempt.due_at is not None:
-            self.do(SetTimer(attempt.due_at, "attempt", attempt.task, attempt.attempt))
+            self.do(attempt_timer(attempt, attempt.due_at))
 
     def add(self, attempt: Attempt) -> None:
         """Add a new attempt, the newest of its task."""
@@ -78,6 +130,7 @@ class Transition:
 
     def _note(self, attempt: Attempt) -> None:
         self.decision.attempts[(attempt.task, attempt.attempt)] = attempt
+        self.state.results.pop(f"{attempt.stage}-{attempt.pass_}", None)
         if attempt.has_row:
             self.row.open.pop(f"{attempt.task}/{attempt.attempt}", None)
         else:

@@ -1,13 +1,17 @@
-"""Everything that is in force: the definitions, the engine's settings, the policies."""
+"""Everything that is in force: definitions, packs, actions, the engine's settings, the policies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sagabus.core.definition import Definition
+from sagabus.definitions.action_list import Action, actions_of
 from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.load import Loading, PolicyLoader, load_config
 from sagabus.definitions.models import EngineModel
+from sagabus.definitions.pack import Pack
+from sagabus.definitions.reading import Reading
+from sagabus.definitions.registered import Refused, RegisteredSource
 from sagabus.errors import ConfigError, InvalidConfigError, WorkflowNotFoundError
 from sagabus.ports import Policies
 
@@ -23,6 +27,14 @@ class Catalog:
     #: None: no policy is checked.
     policies: Policies | None
     warnings: Sequence[ConfigError] = field(compare=False)
+    packs: Mapping[str, Pack] = field(default_factory=dict)
+    #: Where each workflow of a file stands, ``path:line``; the others are registered.
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    #: What it was put together from.
+    reading: Reading | None = field(default=None, compare=False, repr=False)
+    registered: Sequence[RegisteredSource] = field(default=(), compare=False, repr=False)
+    #: Those of ``registered`` that are left out.
+    refused: Sequence[Refused] = field(default=(), compare=False)
 
     @classmethod
     def load(cls, path: Path, load_policies: PolicyLoader | None = None) -> "Catalog":
@@ -42,8 +54,18 @@ class Catalog:
         """
         if loading.problems:
             raise InvalidConfigError(_by_line(loading.problems))
-        warnings = _by_line(loading.warnings)
-        return cls(path, loading.definitions, loading.engine, loading.policies, warnings)
+        return cls(
+            path,
+            loading.definitions,
+            loading.engine,
+            loading.policies,
+            _by_line(loading.warnings),
+            loading.packs,
+            loading.places,
+            loading.reading,
+            loading.registered,
+            loading.refused,
+        )
 
     def get(self, name: str) -> Definition:
         """The definition of that name.
@@ -58,12 +80,18 @@ class Catalog:
             raise WorkflowNotFoundError(f'there is no workflow "{name}"{hint}')
         return definition
 
+    def actions(self) -> list[Action]:
+        """Everything that a stage can name as its ``action``, by name."""
+        return actions_of(self.packs, self.definitions)
+
     @property
     def roles(self) -> frozenset[str]:
         """Every role that a stage or a compensation is sent to."""
         stages = [one for item in self.definitions.values() for one in item.stages.values()]
         undo = [stage.compensation.roles for stage in stages if stage.compensation]
-        return frozenset(role for roles in (*(s.roles for s in stages), *undo) for role in roles)
+        named = (role for roles in (*(s.roles for s in stages), *undo) for role in roles)
+        # Roles of the engine itself reach no agent.
+        return frozenset(role for role in named if not role.startswith("_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +108,10 @@ class Report:
 
 
 def validate(paths: Sequence[Path], load_policies: PolicyLoader | None = None) -> Report:
-    """Check configurations, each with all it includes, without putting them in force."""
+    """Check configurations, each with all it includes, without putting them in force.
+
+    A path is a workflows file, the directory of a pack, or a YAML file in a pack.
+    """
     loadings = [load_config(path, load_policies) for path in paths]
     return Report(
         problems=[problem for loading in loadings for problem in _by_line(loading.problems)],

@@ -1,36 +1,21 @@
-"""Durations as operators write them: a number of seconds, or text like ``"90s"`` or ``"30d"``."""
+"""Durations as a type of the models."""
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 from pydantic_core import PydanticCustomError
 
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-#: Longer than any workflow, and short enough for every later sum of instants.
-LONGEST = timedelta(days=3_650)
-_TEXT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|m|h|d)")
+from sagabus.core.durations import parse_duration
 
 
-def parse_duration(value: Any) -> timedelta:
-    """Read a duration.
-
-    Raises:
-        PydanticCustomError: with a sentence that says what to write.
-    """
+def _read(value: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    match = _TEXT.fullmatch(value) if isinstance(value, str) else None
-    if match:
-        seconds = float(match[1]) * UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value
-    else:
-        raise _refused(f"{value!r} is not a duration")
-    if not 0 <= seconds <= LONGEST.total_seconds():  # False for nan, too
-        raise _refused(f"{value!r} is not between 0 and {LONGEST.days} days")
-    return timedelta(seconds=seconds)
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise PydanticCustomError("sagabus", "{message}", {"message": str(error)}) from None
 
 
 def seconds_of(value: timedelta) -> int | float:
@@ -39,10 +24,4 @@ def seconds_of(value: timedelta) -> int | float:
     return int(seconds) if seconds.is_integer() else seconds
 
 
-def _refused(what: str) -> PydanticCustomError:
-    return PydanticCustomError(
-        "sagabus", '{what}; write seconds, or text like "90s", "15m", "2h", "30d"', {"what": what}
-    )
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(seconds_of)]
+Duration = Annotated[timedelta, BeforeValidator(_read), PlainSerializer(seconds_of)]

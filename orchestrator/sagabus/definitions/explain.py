@@ -1,17 +1,19 @@
 """Turns what pydantic found into sentences for operators, each with its file and line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sagabus.definitions.keys import TABLES, unknown_key
-from sagabus.definitions.toml_file import SourceFile
-from sagabus.definitions.toml_positions import KeyPath
+from sagabus.definitions.keys import TABLES
+from sagabus.definitions.source_file import KeyPath, SourceFile
+from sagabus.definitions.syntax import in_syntax, unknown_among, unknown_in
 from sagabus.errors import DefinitionError
 
+#: Mistakes of one table, with all in it, that are worth telling.
+_MAX_PROBLEMS: Final = 100
 #: What to write for a value of the wrong kind, by pydantic's word for the mistake.
 _WANTED: Final = {
     "string_type": "text in quotes",
@@ -42,43 +44,63 @@ class Place:
 
     def error(self, message: str, *, is_whole: bool = False) -> DefinitionError:
         """A problem here; ``is_whole`` leaves the key's own name out of the sentence."""
-        workflow = self._name(2) if self.path[:1] == ("workflows",) else None
-        stage = self._name(4) if workflow and self.path[2:3] == ("stages",) else None
-        key = ".".join(str(part) for part in self.path[4 if stage else 2 if workflow else 0 :])
-        subject = ", ".join(
-            [f'workflow "{workflow}"'] * bool(workflow) + [f'stage "{stage}"'] * bool(stage)
-        )
-        text = message if is_whole or not key else f"`{key}`: {message}"
+        around = list(self._tables_around())
+        names = [name for _, _, name in around]
+        key = self.source.shown(self.path, around[-1][1] if around else 0)
+        # A stage's name is unique in its workflow: the block around it need not be named.
+        subject = ", ".join(f'{word} "{name}"' for word, _, name in (*around[:1], *around[1:][-1:]))
+        said = in_syntax(message, self.source.syntax)
+        text = said if is_whole or not key else f"`{key}`: {said}"
         return DefinitionError(
             f"{subject}: {text}" if subject else text,
             path=self.source.path,
             line=self.source.line(self.path),
-            workflow=workflow,
-            stage=stage,
+            workflow=names[0] if names else None,
+            stage=names[-1] if len(names) > 1 else None,
             key=key or None,
         )
 
-    def _name(self, depth: int) -> str | None:
-        """Name of the workflow or stage around, its number where it has none."""
-        if len(self.path) < depth or not isinstance(self.path[depth - 1], int):
-            return None
-        name = _follow(self.source.data, (*self.path[:depth], "name"))
-        return name if isinstance(name, str) else f"#{int(self.path[depth - 1]) + 1}"
+    def _tables_around(self) -> Iterator[tuple[str, int, str]]:
+        """The workflow, the stage and the stage of a block that this is in.
+
+        What the file calls such a thing, where the path goes on behind it, and its name, or its
+        number where it has none.
+        """
+        word = "workflow"
+        for start in range(0, len(self.path) - 1, 2):
+            key, index = self.path[start : start + 2]
+            if key != ("stages" if start else "workflows") or not isinstance(index, int):
+                return
+            name = _follow(self.source.data, (*self.path[: start + 2], "name"))
+            yield word, start + 2, name if isinstance(name, str) else f"#{index + 1}"
+            word = "task" if self.source.syntax == "yaml" else "stage"
 
 
-def explain(error: ValidationError, place: Place) -> list[DefinitionError]:
-    """Every mistake that ``error`` holds, of the model read from ``place``."""
-    return [_explain(details, place) for details in error.errors(include_url=False)]
+def explain(
+    error: ValidationError, place: Place, model: type[BaseModel] | None = None
+) -> list[DefinitionError]:
+    """Every mistake that ``error`` holds, ``_MAX_PROBLEMS`` at most, of the model at ``place``.
+
+    ``model``: where it is none of a workflows file; its tables hold no other tables.
+    """
+    fields = {} if model is None else model.model_fields
+    known = tuple(field.alias or name for name, field in fields.items()) or None
+    mistakes = error.errors(include_url=False)
+    found = [_explain(details, place, known) for details in mistakes[:_MAX_PROBLEMS]]
+    if len(mistakes) > _MAX_PROBLEMS:
+        found.append(
+            place.error(f"... and {len(mistakes) - _MAX_PROBLEMS} more mistakes like these")
+        )
+    return found
 
 
-def _explain(details: ErrorDetails, place: Place) -> DefinitionError:
+def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None) -> DefinitionError:
     here = place.at(*details["loc"])
     kind, context = details["type"], details.get("ctx", {})
-    *around, last = here.path
+    last = here.path[-1] if here.path else ""
     match kind:
         case "extra_forbidden":
-            table = tuple(key for key in around if isinstance(key, str))
-            return here.error(unknown_key(table, str(last)), is_whole=True)
+            return here.error(_unknown(here, known), is_whole=True)
         case "missing":
             # The table's own line: the key has none.
             example = ' = ["role"]' if last == "agents" else ""
@@ -96,20 +118,36 @@ def _explain(details: ErrorDetails, place: Place) -> DefinitionError:
         case "less_than_equal":
             return here.error(f"{_shown(details['input'])} is too large; at most {context['le']}")
         case _ if kind in _WANTED:
-            return here.error(_wrong_kind(here.path, kind, details["input"]))
+            return here.error(_wrong_kind(here, kind, details["input"]))
         case _:
             return here.error(details["msg"])
 
 
-def _wrong_kind(path: KeyPath, kind: str, value: Any) -> str:
-    place = tuple(key for key in path if isinstance(key, str))
+def _unknown(here: Place, known: tuple[str, ...] | None) -> str:
+    *around, last = here.path
+    if known is not None:
+        return unknown_among(str(last), known)
+    table = tuple(key for key in around if isinstance(key, str))
+    return unknown_in(table, str(last), here.source.syntax)
+
+
+def _wrong_kind(here: Place, kind: str, value: Any) -> str:
+    place = tuple(key for key in here.path if isinstance(key, str))
+    is_toml = here.source.syntax == "toml"
     if isinstance(value, dict) and kind == "list_type" and place in TABLES:
-        return f"is one table where a list of tables belongs; write [[{'.'.join(place)}]]"
+        written = f"[[{'.'.join(place)}]]" if is_toml else "a dash before each of them"
+        return f"is one table where a list of tables belongs; write {written}"
     return f"{_shown(value)} does not fit; write {_WANTED[kind]}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    match value:
+        case None:
+            text = "null"
+        case bool():
+            text = str(value).lower()
+        case _:
+            text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -1,6 +1,7 @@
 """Keeps the catalog in force, and replaces it when the files change for the better."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -9,7 +10,10 @@ from pathlib import Path
 import structlog
 
 from sagabus.definitions.catalog import Catalog
-from sagabus.definitions.load import PolicyLoader, load_config
+from sagabus.definitions.checking import Checked, check_documents
+from sagabus.definitions.load import assemble
+from sagabus.definitions.reading import PolicyLoader, Reading, read_config
+from sagabus.definitions.registered import Refused, RegisteredSource
 from sagabus.errors import InvalidConfigError
 from sagabus.ports import Policies
 
@@ -28,14 +32,17 @@ class CatalogHolder:
         self._path = path
         self._load_policies = load_policies
         self._watched: Sequence[str] = ()
+        #: Held while what is in force changes: by the files, or by what is registered.
+        self._changing = threading.Lock()
+        self._registered: Sequence[RegisteredSource] = ()
         #: Why the files as they are now are not in force; None when they are.
         self.last_error: InvalidConfigError | None = None
         #: Reloads that changed what is in force, and that were refused.
         self.reloads = 0
         self.refused = 0
+        self.current = self._put_together(self._read())
         #: What instances that started under policies go on with after these were removed.
-        self.last_policies: Policies | None = None
-        self.current = self._load()
+        self.last_policies: Policies | None = self.current.policies
         self.loaded_at = datetime.now(UTC)
 
     def watched(self) -> Sequence[str]:
@@ -44,24 +51,39 @@ class CatalogHolder:
 
     def reload(self) -> bool:
         """Read the files again; False when they are wrong, and what was in force stays so."""
-        try:
-            catalog = self._load()
-        except InvalidConfigError as error:
-            if str(error) != str(self.last_error):
-                self.refused += 1
-                problems = [str(problem) for problem in error.problems]
-                _log.error("config_reload_refused", path=str(self._path), problems=problems)
-            self.last_error = error
-            return False
-        is_changed = catalog != self.current
-        self.current, self.last_error = catalog, None
-        if is_changed:
-            self.reloads += 1
-            self.loaded_at = datetime.now(UTC)
-            _log.info(
-                "config_reloaded", path=str(self._path), workflows=sorted(catalog.definitions)
-            )
-        return True
+        with self._changing:
+            try:
+                catalog = self._put_together(self._read())
+            except InvalidConfigError as error:
+                self._refuse(error)
+                return False
+            self.last_error = None
+            if self._replace(catalog):
+                self.reloads += 1
+                _log.info(
+                    "config_reloaded", path=str(self._path), workflows=sorted(catalog.definitions)
+                )
+            return True
+
+    def register(self, documents: Sequence[RegisteredSource]) -> Sequence[Refused]:
+        """Have exactly ``documents`` in force beside the files; those that cannot be, and why.
+
+        The files are not read again: those that are in force stay so. A document whose name a file
+        defines waits until it does not any more.
+        """
+        with self._changing:
+            before, self._registered = self._registered, tuple(documents)
+            try:
+                self._replace(self._put_together(self._reading))
+            except InvalidConfigError:
+                # A workflow in a file calls what is gone or wrong: so nothing changes.
+                self._registered = before
+                raise
+            return self.current.refused
+
+    def check(self, documents: Sequence[RegisteredSource]) -> Checked:
+        """What ``documents`` would be in force; nothing changes."""
+        return check_documents(documents, self.current)
 
     async def follow(self, changes: AsyncGenerator[object, None]) -> AsyncGenerator[None, None]:
         """Reload whenever ``changes`` yields, off the event loop, and yield after each reload.
@@ -73,9 +95,32 @@ class CatalogHolder:
                 await asyncio.to_thread(self.reload)
                 yield
 
-    def _load(self) -> Catalog:
-        loading = load_config(self._path, self._load_policies)
-        self._watched = loading.watched
-        catalog = Catalog.of(self._path, loading)
-        self.last_policies = catalog.policies or self.last_policies
+    def _read(self) -> Reading:
+        reading = read_config(self._path, self._load_policies)
+        self._watched = reading.watched
+        return reading
+
+    def _put_together(self, reading: Reading) -> Catalog:
+        catalog = Catalog.of(self._path, assemble(reading, self._registered))
+        self._reading = reading
         return catalog
+
+    def _replace(self, catalog: Catalog) -> bool:
+        """Put ``catalog`` in force; False: it says what is in force already."""
+        for refused in catalog.refused:
+            if refused not in self.current.refused:
+                problems = [str(problem) for problem in refused.problems]
+                _log.error("registered_workflow_refused", name=refused.name, problems=problems)
+        is_changed = catalog != self.current
+        self.current = catalog
+        self.last_policies = catalog.policies or self.last_policies
+        if is_changed:
+            self.loaded_at = datetime.now(UTC)
+        return is_changed
+
+    def _refuse(self, error: InvalidConfigError) -> None:
+        if str(error) != str(self.last_error):
+            self.refused += 1
+            problems = [str(problem) for problem in error.problems]
+            _log.error("config_reload_refused", path=str(self._path), problems=problems)
+        self.last_error = error

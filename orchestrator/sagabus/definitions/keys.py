@@ -8,17 +8,32 @@ from pydantic import BaseModel
 
 from sagabus.definitions.models import (
     ApprovalModel,
+    ChildModel,
+    ChoiceModel,
     CompensationDefaults,
     CompensationModel,
     DefaultsModel,
     EngineModel,
     FileModel,
     LimitsModel,
+    RetentionModel,
     RetryModel,
+    RouteModel,
     SagaModel,
     StageModel,
+    StageRetryModel,
     WorkflowModel,
 )
+
+_STAGES: Final = ("workflows", "stages")
+_OF_A_STAGE: Final[dict[str, type[BaseModel]]] = {
+    "retry": StageRetryModel,
+    "approval": ApprovalModel,
+    "compensation": CompensationModel,
+}
+
+#: Keys of a stage that hold routes.
+ROUTE_KEYS: Final = ("on_success", "on_failure", "on_timeout", "on_complete")
 
 #: The model of each table, by its place without indices.
 TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
@@ -29,26 +44,27 @@ TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     ("engine", "defaults", "compensation"): CompensationDefaults,
     ("engine", "defaults", "compensation", "retry"): RetryModel,
     ("engine", "limits"): LimitsModel,
+    ("engine", "retention"): RetentionModel,
     ("workflows",): WorkflowModel,
     ("workflows", "saga"): SagaModel,
-    ("workflows", "stages"): StageModel,
-    ("workflows", "stages", "retry"): RetryModel,
-    ("workflows", "stages", "approval"): ApprovalModel,
-    ("workflows", "stages", "compensation"): CompensationModel,
-    ("workflows", "stages", "compensation", "retry"): RetryModel,
+    _STAGES: StageModel,
+    (*_STAGES, "stages"): ChildModel,
+    (*_STAGES, "decision"): ChoiceModel,
+    **{(*_STAGES, key): RouteModel for key in ROUTE_KEYS},
+    **{
+        (*stages, key): table
+        for stages in (_STAGES, (*_STAGES, "stages"))
+        for key, table in _OF_A_STAGE.items()
+    },
+    (*_STAGES, "compensation", "retry"): RetryModel,
+    (*_STAGES, "stages", "compensation", "retry"): RetryModel,
 }
 
 #: Words of the language that this version does not know yet.
 NOT_BUILT: Final[dict[type[BaseModel], frozenset[str]]] = {
-    EngineModel: frozenset({"retention"}),
-    WorkflowModel: frozenset({"parameters", "vars", "output", "output_map", "on_end"}),
     SagaModel: frozenset({"after_final"}),
-    StageModel: frozenset(
-        {"type", "stages", "publish", "when", "with_items", "batch_size", "concurrency"}
-        | {"fail_fast", "idempotent", "join", "needs", "decision"}
-        | {"on_success", "on_failure", "on_timeout", "on_complete"}
-    ),
-    RetryModel: frozenset({"on_error"}),
+    ChildModel: frozenset({"idempotent"}),
+    StageModel: frozenset({"idempotent"}),
     ApprovalModel: frozenset({"self_approval", "schema"}),
 }
 
@@ -58,14 +74,8 @@ def unknown_key(place: tuple[str, ...], key: str) -> str:
     table = TABLES[place]
     if key in NOT_BUILT.get(table, ()):
         return f"`{key}` is not built yet; leave it out"
-    if table is StageModel and key in _words(WorkflowModel):
-        return (
-            f"`{key}` belongs to the workflow, not to a stage; move it above [[workflows.stages]]"
-        )
-    if table is WorkflowModel and key in _words(StageModel):
-        return f"`{key}` belongs to a stage; move it below [[workflows.stages]]"
-    if table is FileModel and key in _words(EngineModel):
-        return f"`{key}` belongs to the engine; move it below [engine]"
+    if moved := _elsewhere(table, key):
+        return moved
     hint = did_you_mean(key, table.model_fields)
     return f"unknown key `{key}`{hint or '; known here: ' + ', '.join(table.model_fields)}"
 
@@ -74,6 +84,26 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean "x"?``, or nothing when no known word is near."""
     near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _elsewhere(table: type[BaseModel], key: str) -> str | None:
+    """Where ``key`` would be known, if that is not in ``table``."""
+    is_stage = issubclass(table, ChildModel)
+    if table is ChildModel and key in {"type", "stages"}:
+        return f"`{key}`: a block has no place in a block; write a sub-workflow"
+    if table is ChildModel and key in _words(StageModel):
+        return f"`{key}`: a stage of a block leads nowhere; write it at the block"
+    if is_stage and key in _words(WorkflowModel):
+        return (
+            f"`{key}` belongs to the workflow, not to a stage; move it above [[workflows.stages]]"
+        )
+    if table is WorkflowModel and key in _words(StageModel):
+        return f"`{key}` belongs to a stage; move it below [[workflows.stages]]"
+    if table is FileModel and key in _words(EngineModel):
+        return f"`{key}` belongs to the engine; move it below [engine]"
+    if table is RetryModel and key == "on_error":
+        return "`on_error` is known in the `retry` of a stage alone; leave it out"
+    return None
 
 
 def _words(table: type[BaseModel]) -> set[str]:

@@ -1,129 +1,35 @@
 """The shape of a definition: what the readers give and the compiler takes.
 
-Every reader (TOML here) produces these models; stored snapshots are these models as JSON. A key
-that is missing here is unknown, or named in ``keys`` as not built.
+Every reader (TOML, YAML packs) produces these models; stored snapshots are these models as JSON, so
+a new key is optional. A key that is missing here is unknown, or named in ``keys`` as not built.
 """
 
-import math
-import re
-from datetime import date, datetime, time, timedelta
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sagabus.core.definition import Backoff
 from sagabus.definitions.durations import Duration
-from sagabus_agents.wire import ROLE_PATTERN
-
-#: Task ids, made of the stage's name and numbers, have 64 characters.
-MAX_STAGE_NAME: Final = 40
-_STAGE_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_STAGE_NAME - 1}}}")
-_WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?")
-_ACTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
-
-
-def refused(message: str) -> PydanticCustomError:
-    """A problem whose text is shown to the operator as it is."""
-    return PydanticCustomError("sagabus", "{message}", {"message": message})
-
-
-def _stage_name(value: str) -> str:
-    if _STAGE_NAME.fullmatch(value):
-        return value
-    proposal = re.sub(r"[^a-z0-9_]+", "_", value.lower()).strip("_")[:MAX_STAGE_NAME]
-    hint = f'; write "{proposal}"' if _STAGE_NAME.fullmatch(proposal) else ""
-    raise refused(
-        f"{value!r} is not a stage name: a lower-case letter, then letters, digits and "
-        f"underscores, at most {MAX_STAGE_NAME}{hint}"
-    )
-
-
-def _workflow_name(value: str) -> str:
-    if _WORKFLOW_NAME.fullmatch(value):
-        return value
-    raise refused(
-        f"{value!r} is not a workflow name; write letters, digits, underscores and hyphens, "
-        "at most 64, with one dot between a pack and its workflow"
-    )
-
-
-def _role(value: str) -> str:
-    if re.fullmatch(ROLE_PATTERN, value) and "\n" not in value:
-        return value
-    raise refused(
-        f"{value!r} is not a role; write letters, digits, underscores and hyphens, at most 64, "
-        "without an underscore at the beginning"
-    )
-
-
-def _action(value: str) -> str:
-    if _ACTION.fullmatch(value):
-        return value
-    raise refused(f"{value!r} is not an action; write letters, digits and any of _ . : / -")
-
-
-def _version(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
-
-
-def _trigger(value: Any) -> Any:
-    if value == "manual":
-        return value
-    kind = ", ".join(value) if isinstance(value, dict) else repr(value)
-    raise refused(f'the trigger {kind} is not built yet; write trigger = "manual"')
-
-
-def _not_built(key: str, built: Any) -> BeforeValidator:
-    """Accepts ``built`` alone, the default of a choice whose other values come later."""
-
-    def check(value: Any) -> Any:
-        if value == built and type(value) is type(built):
-            return value
-        raise refused(f"`{key} = {value!r}` is not built yet; leave the key out")
-
-    return BeforeValidator(check)
-
-
-def _refuse_final(value: Any) -> Any:
-    if value == "final":
-        raise refused('`classification = "final"` is not built yet')
-    return value
-
-
-def json_value(value: Any) -> Any:
-    """``value`` as JSON can hold it: dates and times become text.
-
-    Raises:
-        PydanticCustomError: a number that JSON does not have.
-    """
-    match value:
-        case dict():
-            return {str(key): json_value(item) for key, item in value.items()}
-        case list():
-            return [json_value(item) for item in value]
-        case datetime() | date() | time():
-            return value.isoformat()
-        case float() if not math.isfinite(value):
-            raise refused(f"{value} is not a number that JSON has")
-        case int() if not -(2**63) <= value < 2**63:
-            raise refused(f"{value} does not fit into 64 bits; write it as text")
-        case _:
-            return value
-
-
-def _table(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: json_value(item) for key, item in value.items()}
-
-
-StageName = Annotated[str, AfterValidator(_stage_name)]
-WorkflowName = Annotated[str, AfterValidator(_workflow_name)]
-Role = Annotated[str, AfterValidator(_role)]
-Action = Annotated[str, AfterValidator(_action)]
-Roles = Annotated[list[Role], Field(min_length=1, max_length=1_000)]
-JsonTable = Annotated[dict[str, Any], AfterValidator(_table)]
-Prompt = Annotated[str, Field(max_length=2_000)]
+from sagabus.definitions.field_types import (
+    Action,
+    Condition,
+    ItemList,
+    Join,
+    JsonTable,
+    Prompt,
+    PublishList,
+    Roles,
+    StageName,
+    Targets,
+    Trigger,
+    Version,
+    WorkflowName,
+    as_routes,
+    not_built,
+    refuse_final,
+)
 
 
 class _Table(BaseModel):
@@ -140,13 +46,19 @@ class RetryModel(_Table):
     jitter: bool = True
 
 
+class StageRetryModel(RetryModel):
+    """``retry`` of a stage, which may ask what kind of error it was."""
+
+    on_error: Condition | None = None
+
+
 class ApprovalModel(_Table):
     """``approval``: the gate of a stage with ``approval_required``."""
 
     timeout: Duration | None = None
     on_timeout: Literal["reject", "approve"] = "reject"
     prompt: Prompt = ""
-    approvers: Annotated[int, _not_built("approvers", 1)] = 1
+    approvers: Annotated[int, not_built("approvers", 1)] = 1
 
 
 class CompensationModel(_Table):
@@ -159,31 +71,88 @@ class CompensationModel(_Table):
     compensate_self: Literal["unknown", "never", "always"] = "unknown"
 
 
-class StageModel(_Table):
-    """``[[workflows.stages]]``."""
+class RouteModel(_Table):
+    """One line of ``on_success`` and its like: all that match fire, in order."""
+
+    when: Condition | None = None
+    do: Targets
+    publish: PublishList | None = None
+
+
+class ChoiceModel(_Table):
+    """One line of ``decision``: the first that matches; ``default`` is the last."""
+
+    when: Condition | None = None
+    next: str | None = None
+    default: str | None = None
+
+    @property
+    def target(self) -> str | None:
+        """Where it leads."""
+        return self.next if self.default is None else self.default
+
+
+Routes = Annotated[
+    list[RouteModel],
+    BeforeValidator(
+        as_routes,
+        json_schema_input_type=str | list[str] | list[RouteModel],
+    ),
+    Field(min_length=1),
+]
+Decision = Annotated[list[ChoiceModel], Field(min_length=1)]
+
+
+class ChildModel(_Table):
+    """A stage of a block; what it shares with every other stage."""
 
     name: StageName
     description: str = ""
-    agents: Roles
+    agents: Roles | None = None
     action: Action | None = None
     parallel: bool = False
     max_parallel: int = Field(default=0, ge=0)
     input: JsonTable | None = None
-    retry: RetryModel | None = None
+    publish: PublishList | None = None
+    when: Condition | None = None
+    with_items: ItemList | None = None
+    batch_size: int | None = Field(default=None, ge=1)
+    concurrency: int | None = Field(default=None, ge=0)
+    fail_fast: bool | None = None
+    retry: StageRetryModel | None = None
     timeout: Duration | None = None
     start_timeout: Duration | None = None
     approval_required: bool | None = None
     approval: ApprovalModel | None = None
     classification: Annotated[
-        Literal["read_only", "compensatable"] | None, BeforeValidator(_refuse_final)
+        Literal["read_only", "compensatable"] | None, BeforeValidator(refuse_final)
     ] = None
     compensation_agents: Roles | None = None
     compensation: CompensationModel | None = None
 
     @property
     def has_compensation(self) -> bool:
-        """True when its tasks can be undone."""
+        """True when it says how its tasks are undone."""
         return self.compensation_agents is not None or self.compensation is not None
+
+
+class StageModel(ChildModel):
+    """``[[workflows.stages]]``: a node of the graph, or a block of stages that run together."""
+
+    type: Literal["parallel"] | None = None
+    stages: list[ChildModel] | None = Field(default=None, min_length=1)
+    join: Join | None = None
+    needs: Targets | None = None
+    on_success: Routes | None = None
+    on_failure: Routes | None = None
+    on_timeout: Routes | None = None
+    on_complete: Routes | None = None
+    decision: Decision | None = None
+
+    @property
+    def is_block(self) -> bool:
+        """True when it only holds other stages."""
+        return self.type is not None or self.stages is not None
 
 
 class SagaModel(_Table):
@@ -197,17 +166,29 @@ class WorkflowModel(_Table):
     """``[[workflows]]``."""
 
     name: WorkflowName
-    version: Annotated[str, BeforeValidator(_version)] = ""
+    version: Version = ""
     label: str = ""
     description: str = ""
     tags: list[str] = Field(default_factory=list)
     enabled: bool = True
-    trigger: Annotated[Literal["manual"], BeforeValidator(_trigger)] = "manual"
+    trigger: Trigger = "manual"
     workflow_timeout: Duration | None = None
+    #: By name: keywords of JSON Schema, ``required`` and ``secret``. None: anything is accepted.
+    parameters: dict[str, JsonTable] | None = None
+    vars: JsonTable | None = None
     labels: dict[str, str] = Field(default_factory=dict)
-    order: Annotated[Literal["written"], _not_built("order", "written")] = "written"
+    order: Literal["written", "graph"] = "written"
     saga: SagaModel = SagaModel()
+    output: JsonTable | None = None
+    output_map: JsonTable | None = None
+    on_end: str | None = None
     stages: list[StageModel] = Field(min_length=1)
+
+    def all_stages(self) -> Iterator[ChildModel]:
+        """Every stage, those of a block after it."""
+        for stage in self.stages:
+            yield stage
+            yield from stage.stages or ()
 
 
 class CompensationDefaults(_Table):
@@ -236,6 +217,13 @@ class LimitsModel(_Table):
     max_payload_bytes: int = Field(default=524_288, ge=1_024, le=900 * 1_024)
 
 
+class RetentionModel(_Table):
+    """``[engine.retention]``."""
+
+    #: Terminal instances older than this are swept; None: kept.
+    completed: Duration | None = None
+
+
 class EngineModel(_Table):
     """``[engine]``."""
 
@@ -245,11 +233,14 @@ class EngineModel(_Table):
     cedar_policy_dir: Annotated[str, Field(min_length=1)] | None = None
     defaults: DefaultsModel = DefaultsModel()
     limits: LimitsModel = LimitsModel()
+    retention: RetentionModel = RetentionModel()
 
 
 class FileModel(_Table):
     """A whole file; included files hold ``workflows`` alone."""
 
     include: list[str] = Field(default_factory=list)
+    #: Directories of packs, relative to the file.
+    packs: list[str] = Field(default_factory=lambda: ["packs"])
     engine: EngineModel = EngineModel()
     workflows: list[WorkflowModel] = Field(default_factory=list)

@@ -1,35 +1,38 @@
 """Jinja2, sandboxed: what an expression may name, call and cost.
 
 Definitions are trusted; the parameters and results they read are not. So whatever an expression can
-make large in one step (repetition, powers, padding, ranges, loops) is bounded before it is done.
+make large (repetition, powers, padding, ranges, loops, comparisons) is paid for before it is done.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import orjson
-from jinja2 import Undefined, nodes, pass_context, pass_environment
+from jinja2 import Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError
-from jinja2.filters import make_attrgetter
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
-from sagabus.definitions.template_values import (
-    CostError,
-    Missing,
-    check_length,
-    check_power,
-    check_product,
-    json_text,
-    text_of,
+from sagabus.definitions.template_budget import (
+    CALL,
+    MAX_INTEGER_BITS,
+    Budget,
+    budget_of,
+    check_operands,
 )
-
-MAX_LOOP_STEPS: Final = 100_000
-#: Largest number that sizes, widths and precisions may take.
-MAX_SIZE: Final = 10_000
-#: Under a name that no expression can spell.
-LOOP_BUDGET: Final = " loop budget"
+from sagabus.definitions.template_filters import join, replace
+from sagabus.definitions.template_keys import KeyLookup
+from sagabus.definitions.template_paying import (
+    COUNTED,
+    DROPPED_FILTERS,
+    JOINED,
+    SLICED,
+    WEIGHED,
+    filters_from,
+    tests_from,
+)
+from sagabus.definitions.template_secrets import Secret, output, refuse_secrets
+from sagabus.definitions.template_values import Missing, short, text_of
 
 _TEXT_METHODS = frozenset(
     {"capitalize", "casefold", "count", "endswith", "find", "index", "isalnum", "isalpha"}
@@ -37,44 +40,40 @@ _TEXT_METHODS = frozenset(
     | {"removeprefix", "removesuffix", "rfind", "rindex", "rpartition", "rsplit", "rstrip"}
     | {"split", "splitlines", "startswith", "strip", "swapcase", "title", "upper"}
 )
+#: Their work may be the product of both lengths.
+_SLOW_METHODS: Final = frozenset(
+    {"lstrip", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "strip"}
+)
 _METHODS: Final[tuple[tuple[type, frozenset[str]], ...]] = (
     (str, _TEXT_METHODS),
     (list, frozenset({"count", "index"})),
     (tuple, frozenset({"count", "index"})),
+    (KeyLookup, frozenset({"get", "get_secret"})),
 )
 _TABLE_METHODS: Final = frozenset({"get", "items", "keys", "values"})
-
-#: They draw at random, show Python's own notation, make HTML, or cost without bound.
-_DROPPED_FILTERS: Final = frozenset(
-    {"attr", "escape", "e", "forceescape", "format", "pprint", "random", "safe", "striptags"}
-    | {"urlize", "xmlattr"}
+_LOOP_NAMES: Final = frozenset(
+    {"changed", "cycle", "depth", "depth0", "first", "index", "index0", "last", "length"}
+    | {"nextitem", "previtem", "revindex", "revindex0"}
 )
-_SIZED_FILTERS: Final = ("batch", "center", "indent", "round", "slice", "truncate", "wordwrap")
+#: Units of one turn of a loop, and of what its body does at each; the rest pays when it is called.
+_TURN: Final = 60
+_OUTPUT: Final = 70
+_CHEAP: Final = (nodes.Const, nodes.TemplateData, nodes.Output)
+_LOOKUP: Final = (nodes.Getattr, nodes.Getitem)
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of every template."""
 
-    intercepted_binops = frozenset({"*", "**", "%", "+"})
+    intercepted_binops = frozenset({"*", "**", "%", "+", "-", "/", "//"})
 
     def __init__(self) -> None:
-        super().__init__(undefined=Missing, finalize=text_of, autoescape=False)
+        super().__init__(undefined=Missing, finalize=_finalize, autoescape=False)
         self.globals = {"range": self.globals["range"], "dict": dict}
-        for name in _DROPPED_FILTERS:
+        self.filters.update(filters_from(self.filters))
+        for name in DROPPED_FILTERS:
             del self.filters[name]
-        for name in _SIZED_FILTERS:
-            self.filters[name] = _sized(self.filters[name])
-        self.filters |= {
-            "counted": _counted,
-            "d": _default,
-            "default": _default,
-            "from_json": orjson.loads,
-            "join": _join,
-            "replace": _replace,
-            "string": text_of,
-            "to_json": json_text,
-            "tojson": json_text,
-        }
+        self.tests.update(tests_from(self.tests))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """The key of that name; else a permitted method."""
@@ -83,10 +82,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(obj, Mapping):
             return self._key(obj, attribute)
         if isinstance(obj, LoopContext):
-            return super().getattr(obj, attribute)
+            return self._of_loop(obj, attribute)
+        refuse_secrets((obj,))
         if isinstance(obj, str) and attribute in {"replace", "join"}:
             return _bound_method(obj, attribute)
         if any(isinstance(obj, kind) and attribute in names for kind, names in _METHODS):
+            return getattr(obj, attribute)
+        if attribute in getattr(obj, "_fields", ()):  # what groupby gives
             return getattr(obj, attribute)
         return self.undefined(f"{_kind(obj)} has no `{attribute}`")
 
@@ -96,107 +98,138 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return obj
         if isinstance(obj, Mapping):
             return self._key(obj, argument)
+        refuse_secrets((obj,))
         if isinstance(obj, str | list | tuple | range) and isinstance(argument, int | slice):
             try:
                 return obj[argument]
             except IndexError:
                 return self.undefined(f"there is no element {argument}, only {len(obj)}")
-        return self.undefined(f"{_kind(obj)} has no `{argument}`")
+        return self.undefined(f"{_kind(obj)} has no `{short(argument)}`")
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method or ``range``; ``x.items()`` where ``items`` is no key of x."""
         if isinstance(obj, Missing):
             obj = obj.method or str(obj)
+        refuse_secrets((obj, *args, *kwargs.values()))
+        _pay_for_call(budget_of(context), obj, (*args, *kwargs.values()))
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Bound the operators that can make much out of little."""
-        match operator:
-            case "*":
-                check_product(left, right)
-            case "**":
-                check_power(left, right)
-            case "%" if isinstance(left, str):
-                raise SecurityError("% does not format text here; join it with ~")
-            case "+" if isinstance(left, str | list) and isinstance(right, str | list):
-                check_length(len(left) + len(right))
+        refuse_secrets((left, right))
+        if operator == "%" and isinstance(left, str):
+            raise SecurityError("% does not format text here; join it with ~")
+        check_operands(budget_of(context), operator, left, right)
         return super().call_binop(context, operator, left, right)
+
+    def _of_loop(self, loop: LoopContext, attribute: str) -> Any:
+        if attribute in _LOOP_NAMES:
+            return getattr(loop, attribute)
+        return self.undefined(f"loop has no `{attribute}`")
 
     def _key(self, table: Mapping[Any, Any], key: Any) -> Any:
         try:
             return table[key]
         except (KeyError, TypeError):
-            known = ", ".join(sorted(str(name) for name in list(table)[:8])) or "nothing"
-            missing = Missing(f"there is no `{key}`, only {known}")
-            missing.method = getattr(table, key) if key in _TABLE_METHODS else None
+            missing = Missing(obj=table, name=key)
+            if isinstance(key, str) and key in _TABLE_METHODS:
+                missing.method = getattr(table, key)
             return missing
 
 
 def bounded(tree: nodes.Template) -> nodes.Template:
-    """``tree`` with every loop counted and every ``~`` joining texts by ``text_of``."""
-    for loop in tree.find_all(nodes.For):
-        loop.iter = _filtered(loop.iter, "counted")
-    for concat in tree.find_all(nodes.Concat):
-        concat.nodes = [_filtered(node, "string") for node in concat.nodes]
-    return tree
+    """``tree`` with all that goes beyond one step paid for: loops, ``~``, comparisons, slices.
+
+    Raises:
+        ValueError: it writes a number that is too large.
+    """
+    _check_numbers(tree)
+    paying: nodes.Template = _Paying().visit(tree)
+    return paying
 
 
-def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+class _Paying(NodeTransformer):
+    """Puts filters that pay around what costs."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - Jinja's name
+        units = _TURN + sum(map(_units, node.find_all(nodes.Node)))
+        self.generic_visit(node)
+        node.iter = _filtered(node.iter, COUNTED, nodes.Const(units))
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802 - Jinja's name
+        self.generic_visit(node)
+        if isinstance(node.arg, nodes.Slice):
+            node.node = _filtered(node.node, SLICED)
+        return node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802 - Jinja's name
+        self.generic_visit(node)
+        node.expr = _weighed(node.expr)
+        for operand in node.ops:
+            operand.expr = _weighed(operand.expr)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802 - Jinja's name
+        self.generic_visit(node)
+        first, *rest = node.nodes
+        return _filtered(first, JOINED, *rest)
+
+
+def _units(node: nodes.Node) -> int:
+    if isinstance(node, _LOOKUP):
+        return 70
+    return 5 if isinstance(node, _CHEAP) else 15
+
+
+def _check_numbers(tree: nodes.Template) -> None:
+    for const in tree.find_all(nodes.Const):
+        if isinstance(const.value, int) and const.value.bit_length() > MAX_INTEGER_BITS:
+            raise ValueError("a number of more digits than any value may have")
+
+
+def _weighed(node: nodes.Expr) -> nodes.Expr:
+    return node if isinstance(node, nodes.Const) else _filtered(node, WEIGHED)
+
+
+def _filtered(node: nodes.Node, name: str, *args: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
+
+
+def _pay_for_call(budget: Budget, function: Any, args: tuple[Any, ...]) -> None:
+    budget.charge(CALL)
+    for arg in args:
+        budget.weigh(arg)
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, str):
+        sizes = [len(arg) for arg in args if isinstance(arg, str)]
+        is_slow = function.__name__ in _SLOW_METHODS
+        budget.charge(len(owner) * (2 + (sum(sizes) // 4 if is_slow else 0)))
+    elif isinstance(owner, list | tuple):
+        budget.weigh(owner)
+
+
+@pass_context
+def _finalize(context: Context, value: Any) -> str:
+    budget = budget_of(context)
+    budget.charge(_OUTPUT)
+    return output(value) if type(value) is Secret else text_of(value, budget)
 
 
 def _kind(value: Any) -> str:
     return "null" if value is None else type(value).__name__
 
 
-def _sized(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        # The first two are, at most, Jinja's own context and the value.
-        for number in (*args[1:], *kwargs.values()):
-            if isinstance(number, int) and abs(number) > MAX_SIZE:
-                raise CostError(f"a size of {number:,}; at most {MAX_SIZE:,}")
-        return function(*args, **kwargs)
-
-    return checked
-
-
-@pass_context
-def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
-    budget: list[int] = context[LOOP_BUDGET]
-    for item in items:
-        budget[0] -= 1
-        if budget[0] < 0:
-            raise CostError(f"more than {MAX_LOOP_STEPS:,} loop steps")
-        yield item
-
-
-def _default(value: Any, default_value: Any = "", boolean: bool = False) -> Any:
-    """Jinja's ``default``, which replaces null too."""
-    is_absent = isinstance(value, Undefined) or value is None or (boolean and not value)
-    return default_value if is_absent else value
-
-
-def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
-    text, old, new = text_of(value), text_of(old), text_of(new)
-    times = text.count(old) if count < 0 else min(count, text.count(old))
-    check_length(len(text) + times * max(0, len(new) - len(old)))
-    return text.replace(old, new, count)
-
-
-@pass_environment
-def _join(environment: Sandbox, value: Any, d: Any = "", attribute: Any = None) -> str:
-    getter = make_attrgetter(environment, attribute) if attribute is not None else lambda item: item
-    texts = [text_of(getter(item)) for item in value]
-    separator = text_of(d)
-    check_length(sum(map(len, texts)) + len(separator) * len(texts))
-    return separator.join(texts)
-
-
 def _bound_method(text: str, name: str) -> Callable[..., str]:
-    if name == "replace":
-        return lambda old, new, count=-1: _replace(text, old, new, count)
-    return lambda items: _join(SANDBOX, items, text)
+    @pass_context
+    def replaced(context: Context, old: Any, new: Any, count: int = -1) -> str:
+        return replace(context, text, old, new, count)
+
+    @pass_context
+    def joined(context: Context, items: Any) -> str:
+        return join(context, items, text)
+
+    return replaced if name == "replace" else joined
 
 
 SANDBOX: Final = Sandbox()

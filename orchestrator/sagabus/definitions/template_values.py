@@ -1,19 +1,17 @@
-"""What expressions give: plain JSON data or text, and never more than a template may cost."""
+"""What expressions give: plain JSON data or text, paid for as it is made."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 from jinja2 import StrictUndefined, Undefined
 
-#: Longest text or list that an expression may make in one step; also characters and values in all.
-MAX_LENGTH: Final = 1_000_000
-MAX_INTEGER_BITS: Final = 4_096
+from sagabus.definitions.template_budget import MAX_LENGTH, NODE, Budget, CostError
+from sagabus.definitions.template_secrets import Secret
 
-
-class CostError(Exception):
-    """An expression asks for more than a template may cost."""
+_MAX_INTEGER: Final = 2**63 - 1
 
 
 class Missing(StrictUndefined):
@@ -29,87 +27,116 @@ class Missing(StrictUndefined):
         #: The table's method of that name: ``x.items`` is a key, ``x.items()`` the method.
         self.method: Callable[..., Any] | None = None
 
+    @property
+    def _undefined_message(self) -> str:
+        table = self._undefined_obj
+        if not isinstance(table, Mapping):
+            return super()._undefined_message
+        known = ", ".join(sorted(short(name) for name in islice(table, 8))) or "nothing"
+        return f"there is no `{short(self._undefined_name)}`, only {known}"
 
-def text_of(value: Any) -> str:
+
+def short(value: Any) -> str:
+    """A name or key as a message shows it."""
+    text = str(value) if isinstance(value, str | int | float) else type(value).__name__
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def text_of(value: Any, budget: Budget) -> str:
     """``value`` inside text: lists, tables, booleans and numbers as JSON.
 
     Raises:
         UndefinedError: it is missing.
         ValueError: it is null.
     """
+    if type(value) is str:
+        return value
     if isinstance(value, str | Undefined):
         return str(value)
     if value is None:
         raise ValueError("the value is null, and null has no text; use default(...)")
-    return json_text(value)
+    return json_text(value, budget)
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, budget: Budget) -> str:
     """``value`` as JSON text."""
-    return orjson.dumps(json_of(value)).decode()
+    text = orjson.dumps(json_of(value, budget)).decode()
+    budget.charge(len(text) // 4)
+    return text
 
 
-def json_of(value: Any) -> Any:
+def json_of(value: Any, budget: Budget, *, keeps_secrets: bool = False) -> Any:
     """``value`` as plain JSON data; what Jinja makes lazily is drawn.
 
     Raises:
         UndefinedError: it is, or holds, something missing.
         TypeError: it is nothing that JSON has.
+        SecretError: it holds a secret, and ``keeps_secrets`` is false.
         CostError: it is too large.
     """
-    return _Walk().any(value)
-
-
-def check_length(length: int) -> None:
-    """Refuse a text or list of more than ``MAX_LENGTH`` elements."""
-    if length > MAX_LENGTH:
-        raise CostError(f"a text or list of {length:,} elements; at most {MAX_LENGTH:,}")
-
-
-def check_product(left: Any, right: Any) -> None:
-    """Refuse a repetition or product that is too large, before it is made."""
-    for value, times in ((left, right), (right, left)):
-        if isinstance(value, str | list | tuple) and isinstance(times, int):
-            check_length(len(value) * times)
-    if isinstance(left, int) and isinstance(right, int):
-        _check_bits(left.bit_length() + right.bit_length())
-
-
-def check_power(base: Any, exponent: Any) -> None:
-    """Refuse a power that is too large, before it is made."""
-    if isinstance(base, int) and isinstance(exponent, int):
-        _check_bits(base.bit_length() * exponent)
-
-
-def _check_bits(bits: int) -> None:
-    if bits > MAX_INTEGER_BITS:
-        raise CostError(f"a number of about {bits:,} bits; at most {MAX_INTEGER_BITS:,}")
+    return _Walk(budget, keeps_secrets).any(value)
 
 
 class _Walk:
-    def __init__(self) -> None:
+    __slots__ = ("_budget", "_keeps_secrets", "_left")
+
+    def __init__(self, budget: Budget, keeps_secrets: bool) -> None:
+        self._budget = budget
+        self._keeps_secrets = keeps_secrets
         self._left = MAX_LENGTH
 
     def any(self, value: Any) -> Any:
-        self._left -= 1 + (len(value) if isinstance(value, str) else 0)
-        if self._left < 0:
-            raise CostError(f"more than {MAX_LENGTH:,} characters and values")
-        if value is None or isinstance(value, bool | int | float):
-            return self._scalar(value)
-        if isinstance(value, str | Undefined):  # markup too
-            return str(value)
-        if isinstance(value, Mapping):
-            return {text_of(key): self.any(item) for key, item in value.items()}
-        if isinstance(value, Iterable):
+        kind = type(value)
+        if kind is str:
+            self._spend(len(value))
+            return value
+        if kind is int and -_MAX_INTEGER <= value <= _MAX_INTEGER:
+            return value
+        if kind is list or kind is tuple:
+            self._begin(len(value), NODE)
             return [self.any(item) for item in value]
+        if kind is dict:
+            self._begin(len(value), 2 * NODE)
+            return {self._key(key): self.any(item) for key, item in value.items()}
+        if value is None or kind is bool:
+            return value
+        return self._other(value)
+
+    def _other(self, value: Any) -> Any:
+        if type(value) is Secret:
+            return value if self._keeps_secrets else str(value)
+        if isinstance(value, Mapping):
+            self._begin(len(value), 2 * NODE)
+            return {self._key(key): self.any(item) for key, item in value.items()}
+        if isinstance(value, str | Undefined):  # markup too
+            return self.any(str(value))
+        if isinstance(value, Iterable):
+            return self.any(list(self._budget.counted(value, NODE)))
+        if isinstance(value, int | float):
+            return _number(value)
         name = getattr(value, "__name__", type(value).__name__)
         what = "is a function; call it with ()" if callable(value) else "is not JSON"
         raise TypeError(f"{name} {what}")
 
-    @staticmethod
-    def _scalar(value: float | None) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{value} is not a number that JSON has")
-        if isinstance(value, int) and value.bit_length() > 63:
-            raise CostError("a number of more than 64 bits")
-        return value
+    def _begin(self, size: int, units: int) -> None:
+        # Paid before it is looked at: a list may hold the same large one many times.
+        self._budget.charge(3 * NODE + size * units)
+        self._spend(1 + size)
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise CostError(f"more than {MAX_LENGTH:,} characters and values")
+
+    def _key(self, key: Any) -> str:
+        text = key if type(key) is str else text_of(key, self._budget)
+        self._spend(len(text))
+        return text
+
+
+def _number(value: float) -> float:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a number that JSON has")
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise CostError("a number of more than 64 bits")
+    return value

@@ -2,7 +2,10 @@
 
 Text that is one single ``{{ expression }}`` gives the expression's value as it is. In mixed text a
 list, table, number or boolean appears as JSON, and null is an error. Tables and lists are templates
-of their elements; one without any expression costs nothing to render.
+of their elements; one without any expression costs nothing to render. A value has one budget.
+
+``kv.get_secret(key)`` stands for itself in ``render_input`` and nowhere else: the value then holds
+``[secret:key]`` where an agent will put the secret, and a ``SecretUse`` says where that is.
 """
 
 import re
@@ -15,11 +18,16 @@ from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, UndefinedError, nodes
 from jinja2.environment import TemplateExpression
 
-from sagabus.core.definition import Template, TemplateError
-from sagabus.definitions.sandbox import LOOP_BUDGET, MAX_LOOP_STEPS, SANDBOX, bounded
-from sagabus.definitions.template_values import MAX_LENGTH, CostError, json_of
+from sagabus.core.definition import SecretUse, TemplateError
+from sagabus.core.kv import KEY_PATTERN, UnknownKeyError, is_key
+from sagabus.definitions.sandbox import SANDBOX, bounded
+from sagabus.definitions.template_budget import MAX_LENGTH, CostError
+from sagabus.definitions.template_rendering import Rendering
+from sagabus.definitions.template_secrets import SecretText, placed, placeholders
+from sagabus.definitions.template_values import json_of
 
 MAX_TEMPLATE_LENGTH: Final = 65_536
+_MAX_REASON_CHARS: Final = 500
 _PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 _MARKS = re.compile(r"\{\{|\{%|\{#")
 _REFUSED_TAGS: Final[tuple[type[nodes.Node], ...]] = (
@@ -32,55 +40,79 @@ _REFUSED_TAGS: Final[tuple[type[nodes.Node], ...]] = (
     nodes.Macro,
 )
 
+Path = tuple[str | int, ...]
+
+
+class _Value:
+    """A value of a definition: implements ``sagabus.core.definition.InputTemplate``."""
+
+    __slots__ = ()
+
+    def render(self, scope: Mapping[str, Any]) -> Any:
+        """Evaluate over ``scope``; see ``Template.render``."""
+        return self.evaluate(Rendering(scope), ())
+
+    def render_input(self, scope: Mapping[str, Any]) -> tuple[Any, tuple[SecretUse, ...]]:
+        """Evaluate over ``scope``; see ``InputTemplate.render_input``."""
+        uses: list[SecretUse] = []
+        return self.evaluate(Rendering(scope, uses), ()), tuple(uses)
+
+    def evaluate(self, rendering: Rendering, path: Path) -> Any:
+        """The value at ``path`` of the whole."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(_Value):
     """A value without any expression; whoever renders it must not change it."""
 
     value: Any
 
-    def render(self, scope: Mapping[str, Any]) -> Any:
+    def evaluate(self, rendering: Rendering, path: Path) -> Any:
         """The value itself."""
         return self.value
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Text(_Value):
     """Text with at least one expression."""
 
     text: str
     key: str
     _program: "_Program" = field(repr=False, compare=False)
 
-    def render(self, scope: Mapping[str, Any]) -> Any:
-        """Evaluate; see ``Template.render``."""
-        names = {"stage": scope.get("task"), **scope, LOOP_BUDGET: [MAX_LOOP_STEPS]}
+    def evaluate(self, rendering: Rendering, path: Path) -> Any:
+        """Evaluate the expressions."""
         try:
-            return self._program.run(names)
+            return self._program.run(rendering, path)
+        except UnknownKeyError:  # no fault of the template: it is evaluated again
+            raise
         except Exception as error:  # whatever goes wrong comes of the expression or its data
             raise TemplateError(_reason(error), key=self.key, expression=_cut(self.text)) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class Table(_Value):
     """A table, some element of which is a template."""
 
-    items: Mapping[str, Template]
+    items: Mapping[str, _Value]
 
-    def render(self, scope: Mapping[str, Any]) -> dict[str, Any]:
+    def evaluate(self, rendering: Rendering, path: Path) -> dict[str, Any]:
         """Evaluate every element."""
-        return {name: template.render(scope) for name, template in self.items.items()}
+        return {
+            name: value.evaluate(rendering, (*path, name)) for name, value in self.items.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(_Value):
     """A list, some element of which is a template."""
 
-    items: tuple[Template, ...]
+    items: tuple[_Value, ...]
 
-    def render(self, scope: Mapping[str, Any]) -> list[Any]:
+    def evaluate(self, rendering: Rendering, path: Path) -> list[Any]:
         """Evaluate every element."""
-        return [template.render(scope) for template in self.items]
+        return [value.evaluate(rendering, (*path, index)) for index, value in enumerate(self.items)]
 
 
 def has_expression(text: str) -> bool:
@@ -88,8 +120,10 @@ def has_expression(text: str) -> bool:
     return _MARKS.search(text) is not None
 
 
-def compile_value(value: Any, key: str) -> Template:
+def compile_value(value: Any, key: str) -> _Value:
     """Compile ``value``, which stands at ``key`` of the definition.
+
+    What is given back implements ``Template`` and ``InputTemplate``.
 
     Raises:
         TemplateError: an expression in it is not valid.
@@ -117,18 +151,60 @@ def parse_text(text: str) -> nodes.Template:
         raise ValueError(f"{len(text):,} characters; at most {MAX_TEMPLATE_LENGTH:,}")
     try:
         tree = SANDBOX.parse(text)
-        tag = next(tree.find_all(_REFUSED_TAGS), None)
     except TemplateSyntaxError as error:
         raise ValueError(error.message) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if tag is not None:
-        raise ValueError(f"the tag {type(tag).__name__.lower()} is not available here")
+    _check_tags(tree)
     return tree
 
 
+def uses_secrets(text: str) -> bool:
+    """Whether ``text``, which is valid, reads a secret."""
+    return "get_secret" in text and _reads_secrets(parse_text(text))
+
+
+def _reads_secrets(tree: nodes.Template) -> bool:
+    return any(node.attr == "get_secret" for node in tree.find_all(nodes.Getattr))
+
+
+def _check_tags(tree: nodes.Template) -> None:
+    tag = next(tree.find_all(_REFUSED_TAGS), None)
+    if tag is not None:
+        raise ValueError(f"the tag {type(tag).__name__.lower()} is not available here")
+    if any(loop.recursive for loop in tree.find_all(nodes.For)):
+        raise ValueError("a loop cannot be recursive here")
+    _check_kv(tree)
+    # They gather text, in which a secret could no longer be told from other text.
+    gathering = next(tree.find_all((nodes.AssignBlock, nodes.FilterBlock)), None)
+    if gathering is not None and _reads_secrets(tree):
+        name = "set" if isinstance(gathering, nodes.AssignBlock) else "filter"
+        raise ValueError(f"a secret cannot stand beside {{% {name} %}} ... {{% end{name} %}}")
+
+
+def _check_kv(tree: nodes.Template) -> None:
+    """``kv`` is only asked: what a template reads must be known before it is evaluated."""
+    reads = [call for call in tree.find_all(nodes.Call) if _is_kv_read(call.node)]
+    if len(reads) != sum(name.name == "kv" for name in tree.find_all(nodes.Name)):
+        raise ValueError("kv is read with kv.get(key, default=...) or kv.get_secret(key) only")
+    for call in reads:
+        for key in call.args[:1]:
+            if isinstance(key, nodes.Const) and not (
+                isinstance(key.value, str) and is_key(key.value)
+            ):
+                raise ValueError(f"{key.value!r} is no key; keys match {KEY_PATTERN}")
+
+
+def _is_kv_read(node: nodes.Node) -> bool:
+    match node:
+        case nodes.Getattr(node=nodes.Name(name="kv"), attr="get" | "get_secret"):
+            return True
+        case _:
+            return False
+
+
 class _Program(Protocol):
-    def run(self, names: Mapping[str, Any]) -> Any: ...
+    def run(self, rendering: Rendering, path: Path) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +214,15 @@ class _Single:
     expression: TemplateExpression
     #: A plain path into the scope gives what is there, JSON already.
     is_path: bool
+    has_secrets: bool
 
-    def run(self, names: Mapping[str, Any]) -> Any:
-        value = self.expression(names)
-        return value if self.is_path and type(value) in _PLAIN else json_of(value)
+    def run(self, rendering: Rendering, path: Path) -> Any:
+        value = self.expression(rendering.names())
+        if self.is_path and type(value) in _PLAIN:
+            return value
+        uses = rendering.uses if self.has_secrets else None
+        found = json_of(value, rendering.budget, keeps_secrets=uses is not None)
+        return found if uses is None else placed(found, path, uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +231,17 @@ class _Mixed:
 
     template: JinjaTemplate
 
-    def run(self, names: Mapping[str, Any]) -> str:
+    def run(self, rendering: Rendering, path: Path) -> str:
         parts: list[str] = []
         length = 0
-        for part in self.template.generate(names):
+        for part in self.template.generate(rendering.names()):
+            if type(part) is SecretText and rendering.uses is not None:
+                part = placeholders(part.secret, path, rendering.uses, at=length)
             length += len(part)
             if length > MAX_LENGTH:
                 raise CostError(f"a text of more than {MAX_LENGTH:,} characters")
             parts.append(part)
+        rendering.budget.charge(length)
         return "".join(parts)
 
 
@@ -184,7 +268,8 @@ def _compile(tree: nodes.Template) -> _Program:
         return _Mixed(SANDBOX.from_string(tree))
     body = nodes.Assign(nodes.Name("result", "store"), expression, lineno=1)
     template = SANDBOX.from_string(nodes.Template([body], lineno=1))
-    return _Single(TemplateExpression(template, undefined_to_none=False), _is_path(expression))
+    program = TemplateExpression(template, undefined_to_none=False)
+    return _Single(program, _is_path(expression), _reads_secrets(tree))
 
 
 def _single_expression(tree: nodes.Template) -> nodes.Expr | None:
@@ -207,22 +292,23 @@ def _is_path(node: nodes.Node) -> bool:
             return False
 
 
-def _is_dynamic(parts: Iterable[Template]) -> bool:
+def _is_dynamic(parts: Iterable[_Value]) -> bool:
     return not all(isinstance(part, Constant) for part in parts)
 
 
 def _reason(error: Exception) -> str:
     match error:
         case UndefinedError():
-            return error.message or "undefined"
+            reason = error.message or "undefined"
         case ZeroDivisionError():
-            return "division by zero"
+            reason = "division by zero"
         case RecursionError():
-            return "nested too deeply"
+            reason = "nested too deeply"
         case CostError():
-            return f"too much: {error}"
+            reason = f"too much: {error}"
         case _:
-            return str(error) or type(error).__name__
+            reason = str(error) or type(error).__name__
+    return reason if len(reason) <= _MAX_REASON_CHARS else f"{reason[:_MAX_REASON_CHARS]}..."
 
 
 def _cut(text: str) -> str:

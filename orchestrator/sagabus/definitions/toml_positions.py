@@ -9,8 +9,7 @@ from bisect import bisect_right
 
 import tomli
 
-#: Keys of tables and indices of arrays, from the root.
-KeyPath = tuple[str | int, ...]
+from sagabus.definitions.source_file import KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -31,15 +30,6 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     scan = _Scan(text)
     scan.document()
     return scan.lines
-
-
-def line_of(lines: dict[KeyPath, int], path: KeyPath) -> int | None:
-    """Line of ``path``, or of the nearest table around it that is written down."""
-    while path:
-        if path in lines:
-            return lines[path]
-        path = path[:-1]
-    return None
 
 
 class _Scan:

@@ -88,6 +88,10 @@ class Metrics:
         """Recovery handed tasks to the bus again."""
         self._resent.inc(tasks)
 
+    def swept(self, instances: int) -> None:
+        """Retention deleted ended instances."""
+        self._swept.inc(instances)
+
     def config_reload(self, *, is_ok: bool) -> None:
         """The configuration was read again; False: it was bad and the old one stays in force."""
         self._reloads["ok" if is_ok else "rejected"].inc()
@@ -199,6 +203,7 @@ class Metrics:
         self._ignored: Children[str, Counter] = Children(
             self._counter("ignored_events_total", "Messages that changed nothing.", "reason")
         )
+        self._swept = self._counter("swept_total", "Ended instances deleted by retention.")
         self._reloads: Children[str, Counter] = Children(
             self._counter("config_reloads_total", "Reloads of the configuration.", "outcome")
         )

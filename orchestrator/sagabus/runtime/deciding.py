@@ -4,7 +4,7 @@ Instances are decided one after another, each with its events in stream order. N
 for anything but the store's answer to "what do you have of this instance".
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,7 @@ from sagabus.core.commands import AuthorizeTask, Command, DispatchTask
 from sagabus.core.definition import Definition
 from sagabus.core.events import Event, PolicyDecided, TaskRefused
 from sagabus.core.instance import Attempt, Instance, InstanceState
+from sagabus.core.kv import UnknownKeyError
 from sagabus.core.machine import decide, park
 from sagabus.core.transition import Decision, Ignored
 from sagabus.errors import BadMessageError
@@ -31,6 +32,8 @@ class Changes:
     instances: list[Instance] = field(default_factory=list)
     attempts: list[tuple[str, Attempt]] = field(default_factory=list)
     history: list[HistoryEntry] = field(default_factory=list)
+    #: New lists that runs have one task per element of: instance, run key, list.
+    items: list[tuple[str, str, list[Any]]] = field(default_factory=list)
     #: With the instance's id.
     commands: list[tuple[str, Command]] = field(default_factory=list)
     tasks: list[OutgoingTask] = field(default_factory=list)
@@ -46,20 +49,29 @@ class Decider:
         self.changes = changes
 
     def apply(
-        self, definition: Definition, state: InstanceState, events: Sequence[Event]
+        self,
+        definition: Definition,
+        state: InstanceState,
+        events: Sequence[Event],
+        kv: Mapping[str, Any] | None = None,
     ) -> Exception | None:
-        """Decide all ``events`` of an instance; on a bug, the exception, and nothing is kept."""
+        """Decide all ``events`` of an instance; on a bug, the exception, and nothing is kept.
+
+        ``UnknownKeyError`` is no bug: look the key up and decide again, on a fresh state.
+        """
         decisions: list[Decision] = []
         tasks: list[tuple[Attempt, OutgoingTask]] = []
         ignored: list[tuple[Event, Ignored]] = []
         try:
             for event in events:
-                outcome = decide(definition, state, event)
+                outcome = decide(definition, state, event, kv)
                 if isinstance(outcome, Ignored):
                     ignored.append((event, outcome))
                 else:
                     decisions.append(outcome)
-                    tasks += self._follow_up(definition, state, outcome, decisions, event.at)
+                    tasks += self._follow_up(definition, state, outcome, decisions, event.at, kv)
+        except UnknownKeyError as error:
+            return error
         except Exception as error:
             log.exception("invariant_broken", workflow_id=state.row.id)
             return error
@@ -77,6 +89,7 @@ class Decider:
         decision: Decision,
         decisions: list[Decision],
         at: datetime,
+        kv: Mapping[str, Any] | None,
     ) -> list[tuple[Attempt, OutgoingTask]]:
         """Answer what a decision asks before it can be stored, until it asks nothing more."""
         tasks: list[tuple[Attempt, OutgoingTask]] = []
@@ -95,7 +108,7 @@ class Decider:
                     event = self._authorize(command, at)
                 else:
                     continue
-                outcome = decide(definition, state, event)
+                outcome = decide(definition, state, event, kv)
                 if isinstance(outcome, Decision):
                     decisions.append(outcome)
                     pending.append(outcome)
@@ -139,6 +152,7 @@ class Decider:
         for decision in decisions:
             attempts |= decision.attempts
             events += decision.events
+            changes.items += [(row.id, run, items) for run, items in decision.items.items()]
             changes.commands += [(row.id, command) for command in decision.commands]
         changes.instances.append(row)
         changes.attempts += [(row.id, attempt) for attempt in attempts.values()]

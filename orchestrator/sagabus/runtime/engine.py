@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sagabus.core.instance import Answer, InstanceState
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import Bus, HistoryEntry, Policies, Store
+from sagabus.ports import Bus, HistoryEntry, KeyValues, Policies, Store
 from sagabus.runtime.presence import Presence
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
@@ -46,6 +46,7 @@ class Engine:
     """The parts that every partition uses."""
 
     store: Store
+    kv: KeyValues
     bus: Bus
     snapshots: Snapshots
     policies: Callable[[], Policies | None]

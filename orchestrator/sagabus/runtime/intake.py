@@ -1,21 +1,31 @@
 """Deciding a turn: every message, command and due timer becomes an event of its instance."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Protocol, TypeVar
 
 import structlog
 
 from sagabus.core.commands import SetTimer
-from sagabus.core.definition import TemplateError
-from sagabus.core.events import Event, StartRequested
-from sagabus.core.instance import InstanceState, InstanceStatus
+from sagabus.core.definition import Definition, TemplateError
+from sagabus.core.events import EndAsked, Event, StartRequested
+from sagabus.core.instance import Failure, InstanceState, InstanceStatus
+from sagabus.core.kv import UnknownKeyError, known_keys
+from sagabus.core.subworkflows import ask_again
 from sagabus.errors import BadMessageError, ConfigError, InvariantError, RequestError
 from sagabus.runtime.deciding import Decider
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.messages import task_message
-from sagabus.runtime.reading import Dead, Item, Reading, event_of, read, skip
+from sagabus.runtime.neighbours import refusal
+from sagabus.runtime.payloads import complete_results
+from sagabus.runtime.reading import Dead, Item, Reading, event_of, nothing_undone, read, skip
 from sagabus.runtime.roster import Key, Roster
-from sagabus.runtime.starting import existing_answer, new_instance, read_arguments
+from sagabus.runtime.starting import (
+    StartArguments,
+    existing_answer,
+    new_instance,
+    read_arguments,
+)
 from sagabus.runtime.timer_queue import timer_event
 from sagabus.runtime.turn import Turn
 from sagabus_agents.wire import ClaimMessage, CommandMessage
@@ -59,6 +69,7 @@ class Intake:
         ids = dict.fromkeys([*reading.items, *timers])
         stored = [instance for instance in ids if not _is_fresh(reading, instance)]
         states = await self._patiently(lambda: self._roster.bring(stored))
+        turn.dead += await complete_results(self._engine.bus, reading, states)
         decider = Decider(self._engine.policies, turn.changes)
         for instance in ids:
             items = reading.items.get(instance, [])
@@ -81,10 +92,8 @@ class Intake:
             if isinstance(message, CommandMessage):
                 turn.asked.setdefault((instance, message.command), []).append(item)
                 if message.name == "start":
-                    fresh = await self._start(turn, instance, state, item, message)
-                    if fresh is not None:
-                        state = fresh
-                        events.append(StartRequested(turn.at, message.command))
+                    state, event = await self._start(turn, instance, state, item, message)
+                    events += [] if event is None else [event]
                     continue
             if state is None:
                 _reject_unknown(turn, instance, item)
@@ -105,19 +114,29 @@ class Intake:
         state: InstanceState | None,
         item: Item,
         message: CommandMessage,
-    ) -> InstanceState | None:
-        """A new instance for a start command, or None with the answer noted."""
+    ) -> tuple[InstanceState | None, Event | None]:
+        """The instance that a start command is for, new or not, and what it means to it."""
+        snapshots = self._engine.snapshots
+        arguments: StartArguments | None = None
         try:
-            arguments = read_arguments(message)
-            if state is not None:
-                turn.refusals.append((item, existing_answer(state, message, arguments)))
-                return None
-            return await self._patiently(
-                lambda: new_instance(instance, message, arguments, self._engine.snapshots, turn.at)
-            )
-        except RequestError as error:
-            turn.refuse(item, error.code, str(error))
-            return None
+            arguments = given = read_arguments(message)
+            if state is None:
+                made = await self._patiently(
+                    lambda: new_instance(instance, message, given, snapshots, turn.at)
+                )
+                return made, StartRequested(turn.at, message.command)
+            if arguments.parent is not None:
+                return state, EndAsked(turn.at, arguments.parent)
+            digest = state.row.digest
+            definition = await self._patiently(lambda: snapshots.of(digest))
+            turn.refusals.append((item, existing_answer(state, message, arguments, definition)))
+        except (ConfigError, InvariantError, RequestError, TemplateError) as error:
+            code = error.code if isinstance(error, RequestError) else "internal"
+            turn.refuse(item, code, str(error))
+            if arguments is not None and arguments.parent is not None:
+                told = refusal(arguments.parent, Failure("bad_input", str(error)))
+                turn.changes.commands.append((instance, told))
+        return state, None
 
     async def _apply(
         self,
@@ -139,7 +158,7 @@ class Intake:
         if instance in self._poisoned:
             error = InvariantError(self._poisoned[instance])
         elif events:
-            error = decider.apply(definition, state, events)
+            state, error = await self._decide(decider, definition, state, events)
         if error is None:
             self._roster.add(state)
             turn.states.append(state)
@@ -154,6 +173,25 @@ class Intake:
             decider.park(definition, stored, turn.at, message)
             turn.states.append(stored)
 
+    async def _decide(
+        self,
+        decider: Decider,
+        definition: Definition,
+        state: InstanceState,
+        events: list[Event],
+    ) -> tuple[InstanceState, Exception | None]:
+        """Decide ``events``; again from the start for each key that turns out to be read."""
+        if not definition.reads_kv:
+            return state, decider.apply(definition, state, events)
+        asked = set(definition.kv_keys)
+        while True:
+            found = await self._patiently(lambda: self._engine.kv.get_many(asked))
+            fresh = deepcopy(state)
+            error = decider.apply(definition, fresh, events, known_keys(asked, found))
+            if not isinstance(error, UnknownKeyError):
+                return fresh, error
+            asked.add(error.key)
+
     async def send_again(self, turn: Turn, keys: list[Key], mark: str) -> None:
         """Tasks without news leave once more, marked; the bus refuses those it still holds."""
         ids = list(dict.fromkeys(key[0] for key in keys))
@@ -165,7 +203,11 @@ class Intake:
                 continue
             try:
                 definition = await self._engine.snapshots.of(state.row.digest)
-                turn.resends.append(task_message(definition, state, attempt, resend=mark))
+                if attempt.is_child:
+                    asked = ask_again(definition, state, attempt)
+                    turn.changes.commands += [(instance, command) for command in asked]
+                elif not attempt.is_local:
+                    turn.resends.append(task_message(definition, state, attempt, resend=mark))
             except (BadMessageError, ConfigError, InvariantError, TemplateError) as error:
                 log.error("task_not_sent_again", workflow_id=instance, error=str(error))
 
@@ -191,6 +233,9 @@ def _reject_unknown(turn: Turn, instance: str, item: Item) -> None:
     message = item.message
     if isinstance(message, CommandMessage):
         turn.refuse(item, "instance_not_found", f"there is no instance {instance!r}")
+        if message.name == "undo":
+            told = nothing_undone(message)
+            turn.changes.commands += [] if told is None else [(instance, told)]
         return
     if isinstance(message, ClaimMessage):
         turn.changes.commands.append((instance, skip(message)))

@@ -12,10 +12,13 @@ from sagabus.core.events import ResultReceived
 from sagabus.core.instance import Attempt, InstanceState, TaskStatus, task_id
 from sagabus.core.tasks import plan_of
 from sagabus.errors import BadMessageError
-from sagabus.ports import OutgoingEvent, OutgoingTask
+from sagabus.ports import OutgoingEvent, OutgoingTask, TaskPayload
 from sagabus_agents.wire import (
     INBOX_ADAPTER,
+    MAX_INLINE_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_PAYLOAD_BYTES,
+    WORKFLOW_SOURCE,
     ClaimMessage,
     CommandMessage,
     DeadLetter,
@@ -23,6 +26,7 @@ from sagabus_agents.wire import (
     ResultMessage,
     ResultStatus,
     event_subject,
+    task_payload_name,
     task_subject,
 )
 
@@ -45,11 +49,11 @@ def task_message(
     """The message that asks an agent for an attempt; ``resend`` marks and names a send by recovery.
 
     Raises:
-        BadMessageError: it is too large for the bus, or holds what JSON cannot.
+        BadMessageError: its input is too large, or holds what JSON cannot.
     """
     row = state.row
     timeout = plan_of(definition, attempt).timeout
-    message: dict[str, Any] = {
+    envelope: dict[str, Any] = {
         "type": attempt.kind,
         "stage_name": attempt.stage,
         "workflow_id": row.id,
@@ -58,32 +62,52 @@ def task_message(
         "attempt": attempt.attempt,
         "role": attempt.role,
         "action": attempt.action,
-        "input": attempt.input,
         "claim": attempt.claim,
         "resent": bool(resend),
         "idempotency_key": f"{row.id}:{attempt.task}",
         "timeout_s": None if timeout is None else timeout.total_seconds(),
         "trace": row.trace,
     }
-    if attempt.kind == "compensation":
-        message |= _undo_payload(state, attempt)
+    if attempt.secrets:
+        envelope["secrets"] = attempt.secrets
+    body = task_body(state, attempt)
+    payload = None
     try:
-        data = orjson.dumps(message)
+        data = orjson.dumps(envelope | body)
+        if len(data) > MAX_INLINE_BYTES:
+            _check_input(attempt)
+            payload = TaskPayload(task_payload_name(row.id, attempt.task, attempt.attempt), body)
+            data = orjson.dumps(envelope)
     except orjson.JSONEncodeError as error:
         raise BadMessageError(f"the message for stage {attempt.stage!r}: {error}") from None
-    size = len(data)
-    if attempt.kind == "task" and definition.stages[attempt.stage].compensation is not None:
-        # Its compensation carries the parameters as well: what cannot be undone must not begin.
-        size += len(orjson.dumps(row.parameters))
-    if size + _HEADER_BYTES > MAX_MESSAGE_BYTES:
+    if len(data) + _HEADER_BYTES > MAX_MESSAGE_BYTES:
         raise BadMessageError(
-            f"the message for stage {attempt.stage!r}, or for its compensation, has {size} bytes, "
-            f"and the bus takes {MAX_MESSAGE_BYTES}: pass a reference instead of the data"
+            f"the message for stage {attempt.stage!r} names {len(attempt.secrets)} secrets, and "
+            f"with them has {len(data)} bytes, of which the bus takes {MAX_MESSAGE_BYTES}"
         )
     subject = task_subject(attempt.role, row.id, attempt.task, attempt.attempt)
-    return OutgoingTask(
-        subject, attempt.role, data, f"{row.id}:{attempt.task}:{attempt.attempt}{resend}"
-    )
+    msg_id = f"{row.id}:{attempt.task}:{attempt.attempt}{resend}"
+    return OutgoingTask(subject, attempt.role, data, msg_id, payload)
+
+
+def task_body(state: InstanceState, attempt: Attempt) -> dict[str, Any]:
+    """The fields of a task message that may be too large for one."""
+    body = {"input": attempt.input}
+    return body | _undo_payload(state, attempt) if attempt.kind == "compensation" else body
+
+
+def _check_input(attempt: Attempt) -> None:
+    """Limit what a task is given; what undoes it is sent that and its output, whatever the size.
+
+    Raises:
+        BadMessageError: it is too large. What cannot be undone must not begin.
+    """
+    size = len(orjson.dumps(attempt.input))
+    if size > MAX_PAYLOAD_BYTES:
+        raise BadMessageError(
+            f"the input for stage {attempt.stage!r} has {size} bytes, and at most "
+            f"{MAX_PAYLOAD_BYTES} can be sent: pass a reference instead of the data"
+        )
 
 
 def _undo_payload(state: InstanceState, undo: Attempt) -> dict[str, Any]:
@@ -94,7 +118,7 @@ def _undo_payload(state: InstanceState, undo: Attempt) -> dict[str, Any]:
     return {
         "original_context": {
             "parameters": state.row.parameters,
-            "vars": {},
+            "vars": (source.vars if source else None) or {},
             "input": source.input if source else None,
             "output": source.output if source else None,
         },
@@ -168,6 +192,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         is_retryable=error.retryable if error else True,
         retry_after_s=error.retry_after_s if error else None,
         started_at=message.started_at,
+        has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
     )
 
 

@@ -1,16 +1,28 @@
 """Carrying out a committed turn: what agents, people and the world are told, in this order.
 
-Withdrawals and answers to claims, lifecycle events, tasks, answers to commands, dead letters.
+Withdrawals and answers to claims, large payloads, lifecycle events, tasks, answers to commands,
+dead letters. Last of all, what has served is deleted.
 """
 
 from collections.abc import Callable, Sequence
 
 import structlog
 
-from sagabus.core.commands import AnswerClaim, Command, SetTimer, WithdrawTask
+from sagabus.core.commands import (
+    AnswerClaim,
+    CancelChild,
+    Command,
+    SetTimer,
+    StartChild,
+    TellParent,
+    UndoChild,
+    WithdrawTask,
+)
 from sagabus.core.instance import Answer
 from sagabus.ports import Bus, HistoryEntry, OutgoingEvent
 from sagabus.runtime.messages import dead_letter, event_message
+from sagabus.runtime.neighbours import tell_neighbour
+from sagabus.runtime.payloads import forget_payloads, store_payloads
 from sagabus.runtime.reading import Item
 from sagabus.runtime.turn import Turn
 from sagabus_agents.wire import (
@@ -36,13 +48,15 @@ async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], N
             await tell(bus, instance, command)
     events = event_messages(turn.changes.history)
     if events or turn.changes.tasks or turn.resends:
-        await bus.publish(events, [*turn.changes.tasks, *turn.resends])
+        tasks = await store_payloads(bus, [*turn.changes.tasks, *turn.resends])
+        await bus.publish(events, tasks)
     for item, answer in turn.answers():
         await _reply(bus, item, answer)
     for dead in turn.dead:
         log.warning("dead_letter", workflow_id=dead.instance, reason=dead.reason, role=dead.role)
         data = dead_letter(dead.reason, dead.delivery.subject, dead.delivery.data, turn.at)
         await bus.dead_letter(dead_subject(dead.role, dead.instance), data)
+    await forget_payloads(bus, turn)
 
 
 def event_messages(history: Sequence[HistoryEntry]) -> list[OutgoingEvent]:
@@ -55,7 +69,7 @@ def event_messages(history: Sequence[HistoryEntry]) -> list[OutgoingEvent]:
 
 
 async def tell(bus: Bus, instance: str, command: Command) -> None:
-    """Carry out a command that is for agents; any other is carried out elsewhere."""
+    """Carry out a command that is for agents or other instances; the rest is done elsewhere."""
     match command:
         case AnswerClaim():
             answer = ClaimAnswer(claim=command.claim, answer=ClaimVerdict(command.answer))
@@ -70,6 +84,8 @@ async def tell(bus: Bus, instance: str, command: Command) -> None:
                 task=attempt.task, attempt=attempt.attempt, reason=command.reason
             )
             await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
+        case StartChild() | UndoChild() | CancelChild() | TellParent():
+            await tell_neighbour(bus, instance, command)
         case _:
             pass  # tasks are published together; the rest is told when all is published
 

@@ -101,6 +101,10 @@ class PartitionLoop:
         """Instances that cannot be gone on with: id and reason."""
         return [*self._corrupt, *self._roster.unreadable.items()]
 
+    def state_of(self, instance: str) -> InstanceState | None:
+        """An unfinished instance as far as it is in memory: its row and its open attempts."""
+        return self._roster.get(instance)
+
     def submit(self, command: LocalCommand) -> None:
         """Take a command of this process; answered when it is stored."""
         self._commands.append(command)
@@ -334,6 +338,7 @@ class PartitionLoop:
             instances=changes.instances,
             attempts=[each for each in changes.attempts if each[1].has_row],
             history=changes.history,
+            items=changes.items,
         )
         began = perf_counter()
         try:

@@ -7,8 +7,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sagabus.core.commands import AnswerClaim
-from sagabus.core.events import ApprovalAnswered, CancelRequested, ClaimReceived, Event
+from sagabus.core.commands import AnswerClaim, TellParent
+from sagabus.core.events import (
+    ApprovalAnswered,
+    CancelRequested,
+    ClaimReceived,
+    Event,
+    InquiryAnswered,
+    UndoRequested,
+)
+from sagabus.core.instance import ParentRef
 from sagabus.errors import BadMessageError
 from sagabus.ports import Delivery
 from sagabus.runtime.engine import Engine, LocalCommand
@@ -78,6 +86,17 @@ class _AnswerGate(BaseModel):
     reason: str = Field(default="", max_length=4096)
 
 
+class _AnswerInquiry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    stage: str = Field(max_length=64)
+    data: Any = None
+
+
+class _Undo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    parent: ParentRef
+
+
 class _Cancel(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=4096)
@@ -124,14 +143,33 @@ def _claim(
 
 def _command(message: CommandMessage, at: datetime) -> Event:
     arguments: dict[str, Any] = message.arguments
-    if message.name == "cancel":
-        cancel = _Cancel.model_validate(arguments)
-        return CancelRequested(at, message.command, message.by, cancel.reason)
-    gate = _AnswerGate.model_validate(arguments)
-    is_approved = message.name == "approve"
-    return ApprovalAnswered(at, message.command, gate.stage, is_approved, message.by, gate.reason)
+    match message.name:
+        case "cancel":
+            cancel = _Cancel.model_validate(arguments)
+            return CancelRequested(at, message.command, message.by, cancel.reason)
+        case "answer":
+            answer = _AnswerInquiry.model_validate(arguments)
+            return InquiryAnswered(at, message.command, answer.stage, answer.data, message.by)
+        case "undo":
+            return UndoRequested(at, message.command, _Undo.model_validate(arguments).parent)
+        case "approve" | "reject":
+            gate = _AnswerGate.model_validate(arguments)
+            is_approved = message.name == "approve"
+            return ApprovalAnswered(
+                at, message.command, gate.stage, is_approved, message.by, gate.reason
+            )
+        case name:
+            raise BadMessageError(f"{name} is no command for an instance that exists")
 
 
 def skip(claim: ClaimMessage) -> AnswerClaim:
     """The answer to a claim for an instance that does not exist."""
     return AnswerClaim(claim.reply, claim.claim, "skip")
+
+
+def nothing_undone(message: CommandMessage) -> TellParent | None:
+    """The answer to an undo of an instance that never was: there is nothing to undo."""
+    try:
+        return TellParent(_Undo.model_validate(message.arguments).parent, "succeeded")
+    except ValidationError:
+        return None

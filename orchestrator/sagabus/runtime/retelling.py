@@ -45,6 +45,8 @@ def _unanswered_cancellations(state: InstanceState) -> Iterator[WithdrawTask]:
     if not state.row.cancel_requested:
         return
     for attempt in chain.from_iterable(state.attempts.values()):
+        if attempt.is_child:
+            continue  # it is asked again for its end, and cancelled with that
         if attempt.kind == "task" and attempt.status is TaskStatus.RUNNING:
             yield WithdrawTask(attempt, "cancelled", is_purged=False)
 
@@ -53,5 +55,7 @@ def _withdrawals(entry: HistoryEntry, state: InstanceState | None) -> Iterator[W
     """What the transition gave up: a batch has one time for all that it does."""
     at = entry.events[-1]["at"]
     for attempt in chain.from_iterable(state.attempts.values() if state is not None else ()):
+        if attempt.is_child or attempt.is_local:
+            continue
         if attempt.ended_at == at and attempt.status in _GIVEN_UP:
             yield WithdrawTask(attempt, attempt.error.type if attempt.error else "cancelled")

@@ -57,6 +57,10 @@ class Roster:
                     if attempt.is_unanswered:
                         self._unanswered[(row.id, attempt.task, attempt.attempt)] = -math.inf
 
+    def get(self, instance: str) -> InstanceState | None:
+        """What is in memory of an instance: complete, or its row with the open attempts."""
+        return self._states.get(instance)
+
     def states(self) -> Iterator[InstanceState]:
         """Every state, complete or not."""
         return iter(self._states.values())
@@ -87,13 +91,15 @@ class Roster:
         row = self._states[instance].row
         try:
             attempts = await self._store.load_attempts(instance)
+            has_items = any(run.items is not None for run in row.runs.values())
+            items = await self._store.load_items(instance) if has_items else None
         except StoreUnavailableError:
             raise
         except StoreError as error:
             self.unreadable[instance] = str(error)
             self.forget(instance)
             return
-        self._states[instance] = InstanceState.of(row, attempts)
+        self._states[instance] = InstanceState.of(row, attempts, items)
         self._partial.discard(instance)
 
     def add(self, state: InstanceState) -> None:

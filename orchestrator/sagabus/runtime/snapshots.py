@@ -31,10 +31,17 @@ class Snapshots:
         definition = self._find(name)
         if not definition.enabled:
             raise WorkflowNotFoundError(f"workflow {name!r} is disabled: set enabled = true")
-        if definition.digest not in self._by_digest:
-            await self._store.save_definition(definition.digest, name, definition.document)
-            self._by_digest[definition.digest] = definition
+        await self._keep(definition)
         return definition
+
+    async def _keep(self, definition: Definition) -> None:
+        """Store a definition after those that it starts: it is never there without them."""
+        if definition.digest in self._by_digest:
+            return
+        for name in definition.workflows:
+            await self._keep(self._find(name))
+        await self._store.save_definition(definition.digest, definition.name, definition.document)
+        self._by_digest[definition.digest] = definition
 
     async def of(self, digest: str) -> Definition:
         """The definition an instance is pinned to.

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sagabus.core.instance import Answer, Instance, InstanceState, InstanceStatus
+from sagabus.core.definition import Definition
+from sagabus.core.instance import Answer, Instance, InstanceState, InstanceStatus, ParentRef
 from sagabus.errors import InvalidRequestError
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
@@ -17,12 +18,17 @@ MAX_DEPTH = 64
 
 
 class StartArguments(BaseModel):
-    """Arguments of the command ``start``."""
+    """Arguments of the command ``start``; all but the first two from an instance above."""
 
     model_config = ConfigDict(extra="forbid")
 
     workflow: str = Field(min_length=1)
     parameters: dict[str, Any] = Field(default_factory=dict)
+    #: The definition that the instance above is pinned to.
+    digest: str | None = None
+    parent: ParentRef | None = None
+    root: str | None = None
+    trace: str | None = None
 
 
 def read_arguments(command: CommandMessage) -> StartArguments:
@@ -74,12 +80,36 @@ def _check_shape(parameters: Mapping[str, Any]) -> None:
         raise InvalidRequestError(f"parameters are nested deeper than {MAX_DEPTH} levels")
 
 
+def complete_parameters(definition: Definition, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``given`` with the definition's defaults.
+
+    Raises:
+        InvalidRequestError: everything that is wrong with them.
+    """
+    if definition.parameters is None:
+        return dict(given)
+    values, problems = definition.parameters.complete(given)
+    if problems:
+        raise InvalidRequestError(f"workflow {definition.name!r}: {'; '.join(problems)}")
+    return values
+
+
 def existing_answer(
-    state: InstanceState, command: CommandMessage, arguments: StartArguments
+    state: InstanceState,
+    command: CommandMessage,
+    arguments: StartArguments,
+    definition: Definition,
 ) -> Answer:
-    """The answer to a start whose id is taken: the same start again, or a conflict."""
+    """The answer to a start whose id is taken: the same start again, or a conflict.
+
+    ``definition`` is what the instance runs on.
+    """
     row = state.row
-    if row.workflow == arguments.workflow and _is_same(row.parameters, arguments.parameters):
+    try:
+        parameters = complete_parameters(definition, arguments.parameters)
+    except InvalidRequestError:
+        parameters = arguments.parameters
+    if row.workflow == arguments.workflow and _is_same(row.parameters, parameters):
         # The trace is the command that made it: a repeat of that one gets its first answer.
         is_made_by_it = row.trace == command.command
         return Answer(ok=True, result={"id": row.id, "created": is_made_by_it})
@@ -110,10 +140,14 @@ async def new_instance(
 
     Raises:
         WorkflowNotFoundError: there is no such workflow.
-        InvalidRequestError: its parameters are too large or too deep.
+        InvalidRequestError: its parameters do not fit, are too large or too deep.
     """
-    definition = await snapshots.newest(arguments.workflow)
-    check_parameters(arguments.parameters, definition.max_payload_bytes)
+    if arguments.digest is not None:
+        definition = await snapshots.of(arguments.digest)
+    else:
+        definition = await snapshots.newest(arguments.workflow)
+    parameters = complete_parameters(definition, arguments.parameters)
+    check_parameters(parameters, definition.max_payload_bytes)
     return InstanceState(
         Instance(
             id=instance_id,
@@ -122,8 +156,10 @@ async def new_instance(
             status=InstanceStatus.PENDING,
             created_at=at,
             updated_at=at,
-            parameters=arguments.parameters,
+            parameters=parameters,
             started_by=command.by,
-            trace=command.command,
+            trace=arguments.trace or command.command,
+            parent=arguments.parent,
+            root=arguments.root,
         )
     )

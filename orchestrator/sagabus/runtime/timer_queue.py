@@ -5,7 +5,13 @@ from collections.abc import Container
 from datetime import datetime
 
 from sagabus.core.commands import SetTimer
-from sagabus.core.events import AttemptTimerFired, Event, GateTimerFired, WorkflowTimerFired
+from sagabus.core.events import (
+    AttemptTimerFired,
+    Event,
+    GateTimerFired,
+    MoreToSend,
+    WorkflowTimerFired,
+)
 from sagabus.runtime.engine import Engine
 
 
@@ -50,6 +56,10 @@ def timer_event(engine: Engine, instance: str, timer: SetTimer, now: datetime) -
             return WorkflowTimerFired(now)
         case "gate":
             return GateTimerFired(now, timer.key)
+        case "more":
+            return MoreToSend(now)
+        case "due":
+            return AttemptTimerFired(now, timer.key, timer.attempt)
         case "attempt":
             since = engine.presence.running_since((instance, timer.key, timer.attempt))
             return AttemptTimerFired(

@@ -17,6 +17,8 @@ from sagabus.core.instance import (
 from sagabus.ports import HistoryEntry
 from sagabus.views.shared import ErrorView, View, error_of, seconds
 
+_SKIPPED = StageStatus.SKIPPED
+
 
 class SagaErrorView(ErrorView):
     """Why an instance failed, and where its compensation began."""
@@ -28,11 +30,14 @@ class SagaErrorView(ErrorView):
 
 
 class ApprovalView(View):
-    """A gate and its answer."""
+    """A gate or a question, and its answer."""
 
     asked_at: datetime
     due_at: datetime | None
-    decision: Literal["approved", "rejected", "timed_out"] | None
+    prompt: str
+    #: It asks for data (``answer``), not for a yes or no.
+    is_question: bool
+    decision: Literal["approved", "rejected", "answered", "timed_out"] | None
     by: str | None
     at: datetime | None
     reason: str
@@ -55,6 +60,12 @@ class StageView(View):
     compensations_failed: int
     approval: ApprovalView | None
     error: ErrorView | None
+    #: Its failure was taken care of by a route.
+    is_handled: bool
+    #: Keys of the runs that led to it: ``<stage>-<pass>``.
+    parents: list[str]
+    #: Length of the list that it has one task per element of; null without such a list.
+    items: int | None
 
 
 class InstanceSummary(View):
@@ -74,6 +85,7 @@ class InstanceSummary(View):
     rollback: Rollback
     handled_failures: int
     cancel_requested: bool
+    #: Stages that wait for a person.
     waiting_for: list[str]
     current_tasks: list[str]
     completed_tasks: list[str]
@@ -86,7 +98,16 @@ class InstanceView(InstanceSummary):
     """An instance with its stages."""
 
     parameters: dict[str, Any]
-    variables: dict[str, Any] = Field(default_factory=dict)
+    variables: dict[str, Any]
+    #: What the workflow gives, once it has ended.
+    output: dict[str, Any]
+    #: What is doubtful about the end, a sentence each.
+    warnings: list[str]
+    #: Joins that some arms have reached: the stages that wait there, by join.
+    joins: dict[str, list[str]]
+    #: The instance whose stage this one carries out, and the topmost one.
+    parent: str | None
+    root: str | None
     digest: str
     version: int
     seq: int
@@ -116,6 +137,12 @@ def instance_of(state: InstanceState) -> InstanceView:
     return InstanceView(
         **_summary_fields(row),
         parameters=row.parameters,
+        variables=row.vars,
+        output=row.output,
+        warnings=row.warnings,
+        joins={name: list(arms) for name, arms in row.arrived.items()},
+        parent=row.parent.instance if row.parent is not None else None,
+        root=row.root,
         digest=row.digest,
         version=row.version,
         seq=row.seq,
@@ -180,7 +207,7 @@ def _is_current(run: StageRun) -> bool:
 def _has_succeeded(run: StageRun) -> bool:
     # Its status says later how the undo went; only the error remembers how it had ended. A run
     # that was cut short has none, and not all its tasks.
-    return run.error is None and 0 < run.total == run.succeeded
+    return run.error is None and run.status is not _SKIPPED and run.total == run.succeeded
 
 
 def _saga_error(row: Instance) -> SagaErrorView | None:
@@ -210,6 +237,8 @@ def _stage_of(run: StageRun) -> StageView:
     approval = gate and ApprovalView(
         asked_at=gate.asked_at,
         due_at=gate.due_at,
+        prompt=gate.prompt,
+        is_question=gate.is_question,
         decision=gate.decision,
         by=gate.by,
         at=gate.at,
@@ -230,4 +259,7 @@ def _stage_of(run: StageRun) -> StageView:
         compensations_failed=run.undo_failed,
         approval=approval,
         error=error_of(run.error),
+        is_handled=run.is_handled,
+        parents=run.parents,
+        items=run.items,
     )

@@ -13,7 +13,7 @@ import pytest
 from sagabus_agents.agent import new_event_loop
 from sagabus_agents.roles.exec import exec_agent
 from sagabus_agents.testing import run_task
-from sagabus_agents.wire import MAX_MESSAGE_BYTES, ResultMessage, ResultStatus
+from sagabus_agents.wire import MAX_PAYLOAD_BYTES, ResultMessage, ResultStatus
 from tests.support.eventually import eventually
 
 
@@ -104,7 +104,7 @@ async def test_program_that_is_not_there_fails_for_good() -> None:
     assert error_of(await run_task(agent, "act"))[:2] == ("exec_not_started", False)
 
 
-@pytest.mark.parametrize("program", ["print('not json')", f"print('1' * {MAX_MESSAGE_BYTES * 2})"])
+@pytest.mark.parametrize("program", ["print('not json')", f"print('1' * {MAX_PAYLOAD_BYTES + 9})"])
 async def test_stdout_that_is_no_result_is_bad_result(tmp_path: Path, program: str) -> None:
     assert error_of(await run_program(tmp_path, program))[:2] == ("bad_result", False)
 

@@ -14,6 +14,7 @@ import pytest
 from sagabus.api.application import create_app
 from sagabus.api.server import serve
 from tests.support.memory_orchestrator import MemoryOrchestrator
+from tests.support.registry_orchestrator import RegistryOrchestrator
 
 PROGRAM = "import sys; from sagabus.cli.main import main; sys.exit(main())"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,8 +41,8 @@ def sagabus(tmp_path: Path) -> Run:
 class Remote:
     """An orchestrator in memory that serves its API from a thread of its own."""
 
-    def __init__(self) -> None:
-        self.orchestrator = MemoryOrchestrator()
+    def __init__(self, orchestrator: MemoryOrchestrator | None = None) -> None:
+        self.orchestrator = orchestrator or MemoryOrchestrator()
         self.url = ""
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
@@ -66,6 +67,13 @@ class Remote:
         async with serve(create_app(self.orchestrator), "127.0.0.1", 0) as self.url:
             self._ready.set()
             await self._end.wait()
+
+
+@pytest.fixture
+def registry_remote(tmp_path: Path) -> Iterator[Remote]:
+    """One with a pack in files, where workflows can be registered."""
+    with Remote(RegistryOrchestrator(tmp_path / "server")) as remote:
+        yield remote
 
 
 @pytest.fixture

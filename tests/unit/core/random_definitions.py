@@ -9,6 +9,7 @@ from sagabus.core.definition import (
     Compensation,
     Definition,
     RetryPolicy,
+    Route,
     Routes,
     Stage,
     TemplateError,
@@ -22,6 +23,8 @@ class BrokenTemplate:
 
     def render(self, scope):
         raise TemplateError("'x' is undefined", key="input.x", expression="{{ x }}")
+
+    render_input = render
 
 
 def _retry(rng: Random) -> RetryPolicy:
@@ -87,7 +90,8 @@ def random_definition(rng: Random) -> Definition:
             for parent in {rng.randrange(number) for _ in range(rng.choice((1, 1, 2)))}:
                 following[names[parent]].append(name)
     stages = {
-        name: replace(_stage(rng, name), routes=Routes(tuple(following[name]))) for name in names
+        name: replace(_stage(rng, name), routes=Routes(on_success=(Route(tuple(following[name])),)))
+        for name in names
     }
     return Definition(
         name="flow",

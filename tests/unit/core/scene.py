@@ -8,15 +8,20 @@ from typing import Any
 from sagabus.core.commands import (
     AnswerClaim,
     AnswerCommand,
+    CancelChild,
     Command,
     DispatchTask,
     SetTimer,
+    StartChild,
+    TellParent,
+    UndoChild,
     WithdrawTask,
 )
 from sagabus.core.definition import (
     Compensation,
     Definition,
     RetryPolicy,
+    Route,
     Routes,
     Stage,
     TemplateError,
@@ -28,6 +33,8 @@ from sagabus.core.events import (
     ClaimReceived,
     Event,
     GateTimerFired,
+    InquiryAnswered,
+    MoreToSend,
     ResultReceived,
     StartRequested,
     WorkflowTimerFired,
@@ -59,8 +66,7 @@ def stage(name: str, *roles: str, undo: tuple[str, ...] = (), **settings: Any) -
 def sequence(*stages: Stage, **settings: Any) -> Definition:
     """Stages one after another."""
     linked = {
-        each.name: replace(each, routes=Routes(on_success=(next_.name,)))
-        for each, next_ in pairwise(stages)
+        each.name: replace(each, routes=Routes(next=next_.name)) for each, next_ in pairwise(stages)
     }
     linked[stages[-1].name] = stages[-1]
     return Definition("flow", "d", linked, (stages[0].name,), **settings)
@@ -69,6 +75,16 @@ def sequence(*stages: Stage, **settings: Any) -> Definition:
 def graph(*stages: Stage, entry: tuple[str, ...], **settings: Any) -> Definition:
     """Stages with routes of their own."""
     return Definition("flow", "d", {each.name: each for each in stages}, entry, **settings)
+
+
+def core(name: str, action: str = "core.noop", **settings: Any) -> Stage:
+    """A stage that needs no agent."""
+    return Stage(name, ("_core",), action, kind="core", **settings)
+
+
+def leads_to(*names: str) -> Routes:
+    """Routes of a stage that leads to all of ``names`` when it succeeds."""
+    return Routes(on_success=(Route(names),))
 
 
 class Says:
@@ -80,12 +96,17 @@ class Says:
     def render(self, scope: Any) -> Any:
         return self._read(scope)
 
+    def render_input(self, scope: Any) -> Any:
+        return self.render(scope), ()
+
 
 class Broken:
     """A template that cannot be rendered."""
 
     def render(self, scope: Any) -> Any:
         raise TemplateError("'vm' is undefined", key="input.vm", expression="{{ vm }}")
+
+    render_input = render
 
 
 class Scene:
@@ -101,6 +122,8 @@ class Scene:
         #: Tasks as they were sent: ``<task>/<attempt>``.
         self.sent: list[str] = []
         self.withdrawn: list[str] = []
+        #: What was said to other instances.
+        self.said: list[StartChild | UndoChild | CancelChild | TellParent] = []
         self.history: list[dict[str, Any]] = []
         self.timers: list[SetTimer] = []
         self.replies: list[Answer] = []
@@ -162,6 +185,8 @@ class Scene:
             match command:
                 case DispatchTask(attempt) if attempt.is_unanswered:
                     self.sent.append(f"{attempt.task}/{attempt.attempt}")
+                case StartChild() | UndoChild() | CancelChild() | TellParent():
+                    self.said.append(command)
                 case WithdrawTask(attempt):
                     self.withdrawn.append(f"{attempt.task}/{attempt.attempt}")
                 case SetTimer():
@@ -240,7 +265,9 @@ class Scene:
                     self.decide(WorkflowTimerFired(self.at))
                 case "gate":
                     self.decide(GateTimerFired(self.at, timer.key))
-                case "attempt":
+                case "more":
+                    self.decide(MoreToSend(self.at))
+                case "attempt" | "due":
                     self.decide(
                         AttemptTimerFired(
                             self.at, timer.key, timer.attempt, running_since, is_presence_known
@@ -253,6 +280,12 @@ class Scene:
         self._commands += 1
         command = command or f"command{self._commands}"
         self.decide(ApprovalAnswered(self.at, command, name, yes, "ann", "because"))
+        return self.replies[-1]
+
+    def answer(self, name: str, data: Any, command: str | None = None) -> Answer:
+        self._commands += 1
+        command = command or f"command{self._commands}"
+        self.decide(InquiryAnswered(self.at, command, name, data, "ann"))
         return self.replies[-1]
 
     def cancel(self, command: str | None = None) -> Answer:

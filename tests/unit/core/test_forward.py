@@ -2,8 +2,8 @@
 
 import pytest
 
-from sagabus.core.definition import RetryPolicy, Routes
-from tests.unit.core.scene import Broken, Says, Scene, graph, seconds, sequence, stage
+from sagabus.core.definition import RetryPolicy
+from tests.unit.core.scene import Broken, Says, Scene, graph, leads_to, seconds, sequence, stage
 
 RETRY = RetryPolicy(count=2, delay=seconds(2), backoff="constant", jitter=False)
 
@@ -103,7 +103,7 @@ def test_without_a_limit_everything_runs_at_once() -> None:
 
 
 def test_a_stage_leads_to_several_and_the_workflow_ends_with_the_last_branch() -> None:
-    flow = graph(stage("a", routes=Routes(("b", "c"))), stage("b"), stage("c"), entry=("a",))
+    flow = graph(stage("a", routes=leads_to("b", "c")), stage("b"), stage("c"), entry=("a",))
     scene = Scene(flow).start().succeed("a-1-0")
     assert scene.sent[1:] == ["b-1-0/1", "c-1-0/1"]
     scene.succeed("c-1-0")
@@ -114,8 +114,8 @@ def test_a_stage_leads_to_several_and_the_workflow_ends_with_the_last_branch() -
 
 def test_the_second_arm_of_a_diamond_starts_nothing() -> None:
     flow = graph(
-        stage("a", routes=Routes(("c",))),
-        stage("b", routes=Routes(("c",))),
+        stage("a", routes=leads_to("c")),
+        stage("b", routes=leads_to("c")),
         stage("c"),
         entry=("a", "b"),
     )

@@ -1,7 +1,7 @@
 """Approval: three outcomes, each once."""
 
-from sagabus.core.definition import Approval, Routes
-from tests.unit.core.scene import Scene, graph, seconds, sequence, stage
+from sagabus.core.definition import Approval
+from tests.unit.core.scene import Scene, graph, leads_to, seconds, sequence, stage
 
 UNDO = ("devops",)
 
@@ -110,7 +110,7 @@ def test_an_instance_waits_only_when_nothing_else_is_in_flight() -> None:
 def test_two_gates_are_answered_each_by_itself() -> None:
     gate = Approval()
     flow = graph(
-        stage("a", routes=Routes(("b", "c"))),
+        stage("a", routes=leads_to("b", "c")),
         stage("b", approval=gate),
         stage("c", approval=gate),
         entry=("a",),

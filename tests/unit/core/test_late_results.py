@@ -119,9 +119,9 @@ def test_a_late_undo_that_cannot_be_rendered_takes_the_rolled_back_back() -> Non
         def __init__(self) -> None:
             self.calls = 0
 
-        def render(self, scope):
+        def render_input(self, scope):
             self.calls += 1
-            return "fine" if self.calls == 1 else Broken().render(scope)
+            return ("fine", ()) if self.calls == 1 else Broken().render(scope)
 
     scene = overdue(undo_input=BrokenLater()).succeed("b-1-0-undo-0", "a-1-0-undo-0")
     scene.result("b-1-0")

@@ -101,7 +101,7 @@ def test_every_timer_can_be_set_again_from_what_is_stored() -> None:
         SetTimer(scene.at + seconds(30), "gate", "b-1"),
         SetTimer(scene.at + seconds(10), "attempt", "a-1-0", 1),
         SetTimer(scene.at + seconds(22), "attempt", "c-1-0", 1),
-        SetTimer(scene.at + seconds(5), "attempt", "d-1-0", 1),
+        SetTimer(scene.at + seconds(5), "due", "d-1-0", 1),
     ]
     assert set(timers_of(scene.state)) == set(scene.timers)
 

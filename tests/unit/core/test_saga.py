@@ -2,8 +2,7 @@
 
 import pytest
 
-from sagabus.core.definition import Routes
-from tests.unit.core.scene import Broken, Says, Scene, graph, seconds, sequence, stage
+from tests.unit.core.scene import Broken, Says, Scene, graph, leads_to, seconds, sequence, stage
 
 UNDO = ("devops",)
 
@@ -43,7 +42,7 @@ def test_the_failure_is_announced_before_anything_is_undone() -> None:
 def test_the_order_is_that_of_completion_not_of_the_definition() -> None:
     flow = graph(
         stage("a", undo=UNDO),
-        stage("b", undo=UNDO, routes=Routes(("c",))),
+        stage("b", undo=UNDO, routes=leads_to("c")),
         stage("c"),
         entry=("a", "b"),
     )

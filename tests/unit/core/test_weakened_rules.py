@@ -198,15 +198,15 @@ def retries_go_on_while_undoing(patch: Patch) -> None:
 
 
 def failed_compensations_are_forgotten(patch: Patch) -> None:
-    finish = saga._finish
+    outcome = saga.outcome
 
-    def forget(t):
-        t.row.failed_compensations.clear()
-        for run in t.row.runs.values():
+    def forget(row):
+        row.failed_compensations.clear()
+        for run in row.runs.values():
             run.undo_failed = 0
-        finish(t)
+        return outcome(row)
 
-    patch.setattr(saga, "_finish", forget)
+    patch.setattr(saga, "outcome", forget)
 
 
 def the_end_is_not_corrected(patch: Patch) -> None:
@@ -236,7 +236,7 @@ def halt_is_ignored(patch: Patch) -> None:
 
 
 def slots_are_not_counted(patch: Patch) -> None:
-    patch.setattr(stages, "has_slot", lambda _: True)
+    patch.setattr(stages, "may_send", lambda _: True)
 
 
 def commands_are_decided_twice(patch: Patch) -> None:

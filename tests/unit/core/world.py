@@ -28,6 +28,7 @@ from sagabus.core.events import (
     CancelRequested,
     Event,
     GateTimerFired,
+    MoreToSend,
     StartRequested,
     WorkflowTimerFired,
 )
@@ -217,6 +218,10 @@ class World:
                 return WorkflowTimerFired(self.clock.at)
             case "gate":
                 return GateTimerFired(self.clock.at, timer.key)
+            case "more":
+                return MoreToSend(self.clock.at)
+            case "due":
+                return AttemptTimerFired(self.clock.at, timer.key, timer.attempt)
             case "attempt":
                 key = (timer.key, timer.attempt)
                 since = self.agents.running_since(key) if is_presence_known else None

@@ -79,10 +79,10 @@ def load(tmp_path: Path, text: str) -> Definition:
 def test_the_seeds_pipeline_loads_as_printed():
     definition = Catalog.load(VAPORA / "workflows.toml").get("deploy_pipeline")
     assert definition.entry == ("provision",)
-    assert [(s.name, s.roles, s.routes.on_success) for s in definition.stages.values()] == [
-        ("provision", ("devops",), ("migrate_db",)),
-        ("migrate_db", ("backend",), ("smoke_test",)),
-        ("smoke_test", ("tester",), ()),
+    assert [(s.name, s.roles, s.routes.next) for s in definition.stages.values()] == [
+        ("provision", ("devops",), "migrate_db"),
+        ("migrate_db", ("backend",), "smoke_test"),
+        ("smoke_test", ("tester",), None),
     ]
     assert definition.max_parallel_tasks == 10
     assert definition.workflow_timeout == timedelta(hours=1)

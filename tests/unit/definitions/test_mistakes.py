@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sagabus.definitions.catalog import Catalog, validate
-from sagabus.definitions.toml_file import MAX_FILE_BYTES
+from sagabus.definitions.source_file import MAX_FILE_BYTES
 from sagabus.errors import DefinitionError, InvalidConfigError
 
 HEAD = '[[workflows]]\nname = "flow"\n'
@@ -39,7 +39,7 @@ trigger = "manual"
 [[workflows.stages]]
 name = "two"
 agents = ["x"]
-with_items = "{{ parameters.list }}"
+idempotent = true
 retry = {count = "a"}
 input = {a = "{{ task.thre.result }}", b = "{{ oops"}
 [[workflows.stages]]
@@ -53,7 +53,7 @@ agents = ["x y"]
         'w.toml:7: workflow "flow", stage "run-it": `agents`: is empty; write at least one entry',
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
-        'w.toml:12: workflow "flow", stage "two": `with_items` is not built yet; leave it out',
+        'w.toml:12: workflow "flow", stage "two": `idempotent` is not built yet; leave it out',
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
         "number",
         'w.toml:16: workflow "flow", stage "two": `name`: "two" is already the name of the stage at '
@@ -68,7 +68,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         HEAD + "[[workflows.stages]]\nnam = 1\n" + STAGE + 'input = {x = "{{ task.two.result }}"}'
     )
     found = problems_of(tmp_path, text)
-    assert len(found) == 4
+    assert len(found) == 3
     assert found[-1].startswith(
         'w.toml:8: workflow "flow", stage "one": `input.x`: `task.two` names'
     )
@@ -81,7 +81,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ('input = {u = "{{ task.one.result }}"}', "it is the first, in {{ task.one.result }}"),
         ('input = {u = "{{ task.oen.result }}"}', '`task.oen` names no stage; did you mean "one"?'),
         ('input = {u = ["a", "{{ paramters.x }}"]}', '`input.u.1`: `paramters` is not a name that templates know; did you mean "parameters"?'),
-        ('input = {u = "{{ kv.get(1) }}"}', "`kv` is not built yet"),
+        ('input = {u = "{{ kv.get(1) }}"}', "1 is no key; keys match"),
         ('input = {u = "{{ system.host }}"}', "`system.host` does not exist"),
         ('input = {u = "{{ a b }}"}', "expected token"),
         ('input = {u = "{{ parameters.x | nope }}"}', "No filter named 'nope'"),
@@ -102,11 +102,12 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ("approval = {timeout = 5}", "nothing asks for this approval; write approval_required = true"),
         ("approval_required = true\napproval = {approvers = 2}", "`approvers = 2` is not built yet"),
         ("approval_required = true\napproval = {self_approval = false}", "`self_approval` is not built yet"),
-        ("retry = {count = 1, on_error = 'x'}", "`on_error` is not built yet"),
+        ("retry = {count = 1, on_error = 'x'}", "`retry.on_error`: 'x' gives text; write one expression alone"),
         ("retry = {delay = 1}", "`count` is missing"),
-        ("on_success = 'x'", "`on_success` is not built yet"),
-        ("needs = ['x']", "`needs` is not built yet"),
-        ("type = 'parallel'", "`type` is not built yet"),
+        ("on_success = 'x'", '`on_success`: there is no stage "x"; there are "one", "later", end and fail'),
+        ("needs = ['latr']", '`needs`: there is no stage "latr"; did you mean "later"?'),
+        ("type = 'sequence'", "`type`: 'sequence' is none of 'parallel'"),
+        ("idempotent = true", "`idempotent` is not built yet"),
         ("workflow_timeout = 5", "move it above [[workflows.stages]]"),
         ("agent = ['x']", 'unknown key `agent`; did you mean "agents"?'),
         ("action = '{{ x }}'", "is not an action"),
@@ -129,9 +130,7 @@ def test_a_mistake_in_a_stage_is_named_with_its_place_and_its_remedy(
     ("line", "said"),
     [
         ('trigger = {cron = "0 3 * * *"}', 'the trigger cron is not built yet; write trigger = "manual"'),
-        ("vars = {a = 1}", "`vars` is not built yet"),
-        ("parameters = {a = {type = 'string'}}", "`parameters` is not built yet"),
-        ('order = "graph"', "`order = 'graph'` is not built yet; leave the key out"),
+        ('order = "graf"', "'graf' is none of 'written' or 'graph'"),
         ('saga = {after_final = "hold"}', "`after_final` is not built yet"),
         ('saga = {on_failure = "stop"}', "'stop' is none of 'compensate' or 'halt'"),
         ("retry = {count = 1}", "`retry` belongs to a stage; move it below [[workflows.stages]]"),
@@ -151,7 +150,10 @@ def test_a_mistake_in_a_workflow_is_named_with_its_place_and_its_remedy(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[engine.retention]\ncompleted = '30d'\n", "w.toml:1: `retention` is not built yet"),
+        ("[engine.retention]\ncompleted = '30 days'\n", "w.toml:2: `engine.retention.completed`: '30 days' is not a duration"),
+        ("[engine.retention]\nfailed = '30d'\n", "w.toml:2: unknown key `failed`; known here: completed"),
+        ("packs = 'packs'\n", "w.toml:1: `packs`: 'packs' does not fit; write a list"),
+        ("[engine.defaults.retry]\ncount = 1\non_error = 'x'\n", "w.toml:3: `on_error` is known in the `retry` of a stage alone"),
         ("[engine.limits]\nmax_stages = 0\n", "w.toml:2: `engine.limits.max_stages`: 0 is too small"),
         ("workflow_timeout = 3\n", "w.toml:1: `workflow_timeout` belongs to the engine; move it below [engine]"),
         ("[[workflow]]\nname = 'x'\n", 'w.toml:1: unknown key `workflow`; did you mean "workflows"?'),
@@ -162,7 +164,7 @@ def test_a_mistake_in_a_workflow_is_named_with_its_place_and_its_remedy(
         ("a = 1\nb =\n", "w.toml:2: not valid TOML: Invalid value"),
         (b"a = 1\nb = '\xff'\n", "w.toml:2: not UTF-8 text; save it as UTF-8"),
         ("a = " + "[" * 5000, "nested too deeply"),
-        (b"#" * (MAX_FILE_BYTES + 1), "larger than 4194304 bytes"),
+        (b"#" * (MAX_FILE_BYTES + 1), "larger than 1048576 bytes"),
         ("include = ['none.toml']\n", "w.toml:1: `include.0`: there is no file"),
     ],
 )  # fmt: skip

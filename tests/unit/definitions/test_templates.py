@@ -1,11 +1,13 @@
 """What expressions give, what they may name, and that none of them can cost much."""
 
+import re
 import time
 from typing import Any
 
 import pytest
 
 from sagabus.core.definition import TemplateError
+from sagabus.core.kv import KnownKeys, known_keys
 from sagabus.definitions.templates import Constant, compile_value
 
 SCOPE: dict[str, Any] = {
@@ -201,6 +203,110 @@ def test_what_is_no_template_is_refused_when_it_is_compiled(text: str, said: str
         compile_value({"x": text}, "input")
     assert said in str(caught.value)
     assert caught.value.key == "input.x"
+
+
+SEED: dict[str, Any] = {
+    "parameters": {
+        "app_name": "shop",
+        "all_regions": [{"name": "a", "enabled": True}, {"name": "b", "enabled": False}],
+    },
+    "vars": {
+        "base_path": "  /srv ",
+        "raw_config": '{"a": 1}',
+        "data": {"k": [1, 2]},
+        "host": None,
+    },
+    "task": {},
+    "pack": {"config": {"region": "eu"}},
+    "kv": KnownKeys(known_keys(["feature.flags.enabled"], {})),
+    "item": {"id": 7},
+    "index": 3,
+    "error": {"type": "timeout", "message": "late"},
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ parameters.app_name | upper }}", "SHOP"),
+        ("{{ vars.base_path | trim | append('/logs') }}", "/srv/logs"),
+        ("{{ vars.raw_config | from_json }}", {"a": 1}),
+        ("{{ vars.data | to_json }}", '{"k":[1,2]}'),
+        ("{{ parameters.all_regions | filter(enabled=true) }}", [{"name": "a", "enabled": True}]),
+        ("{{ parameters.all_regions | first }}", {"name": "a", "enabled": True}),
+        ("{{ vars.data.k | length }}", 2),
+        ("{{ vars.data.k | batch(size=1) }}", [[1], [2]]),
+        ("{{ task.deploy.status | default('unknown') }}", "unknown"),
+        ("{{ vars.host | default('localhost') | prepend('https://') }}", "https://localhost"),
+        ("{{ kv.get('feature.flags.enabled', default=false) }}", False),
+        ("{{ pack.config.region }}", "eu"),
+        ("{{ item }}", {"id": 7}),
+        ("{{ index }}", 3),
+        ("{{ error.type == 'timeout' }}", True),
+        ("{{ item.id }}-{{ index }}", "7-3"),
+    ],
+)
+def test_what_the_language_shows_gives_what_one_expects(text: str, value: Any):
+    rendered = compile_value(text, "input").render(SEED)
+    assert rendered == value
+    assert type(rendered) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ [1, 2] | append(3) }}", [1, 2, 3]),
+        ("{{ [1, 2] | prepend([3]) }}", [[3], 1, 2]),
+        ("{{ 'a' | append(1) }}", "a1"),
+        ("{{ 1 | prepend('n') }}", "n1"),
+        ("{{ [1, 2, 3] | batch(2) }}", [[1, 2], [3]]),
+        ("{{ [1, 2, 3] | batch(2, 0) }}", [[1, 2], [3, 0]]),
+        ("{{ [1, 2, 3] | batch(size=2, fill_with='x') }}", [[1, 2], [3, "x"]]),
+        ("{{ [] | batch(size=2) }}", []),
+        ("{{ range(3) | batch(size=5) | first }}", [0, 1, 2]),
+        ("{{ [{'a': 1, 'b': 2}, {'a': 1}, 'a', 1] | filter(a=1, b=2) }}", [{"a": 1, "b": 2}]),
+        ("{{ [{'a': none}, {}] | filter(a=none) }}", [{"a": None}]),
+        ("{{ [{'a': 'x'}] | map(attribute='a') | first }}", "x"),
+        ("{{ [3, 1] | sort | first }}", 1),
+        ("{{ [{'n': 2}, {'n': 1}] | sort(attribute='n') }}", [{"n": 1}, {"n": 2}]),
+        ("{{ [{'n': 2}, {'n': 1}] | sum(attribute='n') }}", 3),
+        ("{{ [0.5, 1] | sum }}", 1.5),
+        ("{{ 'a b&c' | urlencode }}", "a%20b%26c"),
+        ("{{ {'q': 'a b', 'n': 1} | urlencode }}", "q=a+b&n=1"),
+        ("{{ 'a\nb' | indent(2) }}", "a\n  b"),
+        ("{{ 'a\n\nb' | indent('> ', first=true, blank=true) }}", "> a\n> \n> b"),
+        ("{{ 'aXbX' | replace('X', '-', 1) }}", "a-bX"),
+        ("{{ [1, 2] | join(', ') }}", "1, 2"),
+        ("{% for g in [{'a': 1}, {'a': 2}] | groupby('a') %}{{ g.grouper }}{% endfor %}", "12"),
+        ("{{ '[1]' | from_json | to_json }}", "[1]"),
+        ("{{ '42' | int + 1 }}", 43),
+        ("{{ 4 is even and 3 is odd and 9 is divisibleby 3 }}", True),
+        ("{{ 'ABC' is upper }}", True),
+        ("{{ [1, 2, 3][1:] }}", [2, 3]),
+        ("{{ 2 in [1, 2] and 'a' in 'abc' }}", True),
+    ],
+)  # fmt: skip
+def test_filters_and_tests(text: str, value: Any):
+    assert render(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{ [1] | batch }}", "batch needs a size"),
+        ("{{ [1] | batch(size=0) }}", "batch needs a size"),
+        ("{{ [1] | filter }}", "write filter(key=value)"),
+        ("{{ [[1]] | sum(start=[]) }}", "sum adds numbers"),
+        ("{{ {} | from_json }}", "from_json reads text"),
+        ("{{ '{' | from_json }}", "unexpected end"),
+        ("{{ 'x' is odd }}", "only numbers are odd"),
+        ("{{ none | append('x') }}", "null has no text"),
+        ("{{ [1] | sort(attribute=[1]) }}", "a number or a word"),
+    ],
+)
+def test_a_filter_says_what_it_needs(text: str, said: str):
+    with pytest.raises(TemplateError, match="(?i)" + re.escape(said)):
+        render(text)
 
 
 def test_a_table_without_any_expression_renders_at_no_cost():

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import tomli
 
-from sagabus.definitions.toml_positions import key_lines, line_of
+from sagabus.definitions.source_file import line_of
+from sagabus.definitions.toml_positions import key_lines
 
 ROOT = Path(__file__).parents[3]
 FILES = [ROOT / "config/workflows.toml", *sorted((ROOT / "tests/cases/vapora").glob("*.toml"))]

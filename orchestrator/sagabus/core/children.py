@@ -1,0 +1,33 @@
+"""An instance that carries out a stage of another one: undone with it, and asked how it ended."""
+
+from sagabus.core import saga
+from sagabus.core.ending import news
+from sagabus.core.events import EndAsked, UndoRequested
+from sagabus.core.instance import InstanceStatus
+from sagabus.core.transition import Ignored, Transition
+
+
+def undo(t: Transition, event: UndoRequested) -> Ignored | None:
+    """Undo what a completed instance did; one that is ending tells when it is done."""
+    row = t.row
+    is_first = row.undo_parent is None
+    row.undo_parent = event.parent
+    if not row.status.is_terminal:
+        return Ignored("undo_under_way") if not is_first else None
+    has_standing = row.status is InstanceStatus.COMPLETED or (
+        row.status is InstanceStatus.FAILED and row.rollback == "none"
+    )
+    if not is_first or not has_standing:
+        return Ignored("undone_before", commands=(news(row, event.parent),))
+    row.status = InstanceStatus.COMPENSATING
+    row.ended_at = row.outcome = row.undo_order = None
+    t.record("UndoRequested", {"by": event.parent.instance})
+    saga.proceed(t)
+    return None
+
+
+def tell_again(t: Transition, event: EndAsked) -> Ignored:
+    """The instance above has heard nothing: tell it again, if there is anything to tell."""
+    if not t.row.status.is_terminal or t.row.parent != event.parent:
+        return Ignored("nothing_to_tell")
+    return Ignored("told_again", commands=(news(t.row, event.parent),))

@@ -1,0 +1,115 @@
+"""How an instance ends: nothing is active any more, its last stage runs, its output is rendered."""
+
+from typing import Any
+
+from sagabus.core import gates, saga, stages
+from sagabus.core.commands import TellParent
+from sagabus.core.definition import TemplateError
+from sagabus.core.instance import Instance, InstanceStatus, ParentRef, run_key
+from sagabus.core.scope import end_error, scope_of
+from sagabus.core.transition import Transition
+from sagabus.errors import InvariantError
+
+
+def settle(t: Transition) -> None:
+    """After an event and all that follows from it: end what can be ended."""
+    row = t.row
+    stages.advance(t)
+    if row.outcome is None and stages.is_forward(row):
+        if row.active_runs == 0:
+            row.outcome = InstanceStatus.COMPLETED
+        else:
+            gates.keep_clock(t)
+    if row.outcome is not None and not row.status.is_terminal:
+        _end(t, row.outcome)
+
+
+def _end(t: Transition, outcome: InstanceStatus) -> None:
+    row = t.row
+    last = t.definition.on_end
+    if last is not None and run_key(last, 1) not in row.runs:
+        row.deadline_at = row.remaining_s = None
+        if row.status is InstanceStatus.WAITING:
+            row.status = InstanceStatus.RUNNING
+        stages.begin_run(t, last, [], 1)
+        stages.advance(t)
+    if row.active_runs:
+        return
+    if row.in_flight:
+        return  # an undo that came late
+    # Read again: while the last stage ran, an undo that came late may have failed.
+    row.status = outcome if row.undo_order is None else saga.outcome(row)
+    row.ended_at = t.at
+    row.deadline_at = None
+    row.remaining_s = None
+    _render_output(t)
+    _record_end(t)
+    if row.undo_parent is not None:
+        t.do(news(row, row.undo_parent))
+    elif row.parent is not None:
+        t.do(news(row, row.parent))
+
+
+def _render_output(t: Transition) -> None:
+    """As far as possible: what cannot be rendered is null."""
+    definition = t.definition
+    if not definition.output_map:
+        return
+    scope = scope_of(t, error=end_error(t.row))
+    output: dict[str, Any] = {}
+    for name, template in definition.output_map.items():
+        try:
+            output[name] = template.render(scope)
+        except TemplateError:
+            output[name] = None
+    t.row.output = output
+    if definition.output_schema is not None:
+        given = {name: value for name, value in output.items() if value is not None}
+        t.row.warnings += [f"output: {each}" for each in definition.output_schema.problems(given)]
+
+
+def news(row: Instance, parent: ParentRef) -> TellParent:
+    """What the instance above is told of the end of this one."""
+    if parent == row.undo_parent:
+        if row.rollback == "partial":
+            return TellParent(parent, "failed", error=row.error, has_left_effects=True)
+        return TellParent(parent, "succeeded")
+    if row.status is InstanceStatus.COMPLETED:
+        return TellParent(parent, "succeeded", row.output)
+    is_halted = row.rollback == "none" and any(run.succeeded for run in row.runs.values())
+    return TellParent(
+        parent,
+        "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
+        error=row.error,
+        has_left_effects=row.rollback == "partial" or is_halted,
+    )
+
+
+def _record_end(t: Transition) -> None:
+    """Announce the status an instance ended with."""
+    row = t.row
+    duration_s = (t.at - row.created_at).total_seconds()
+    match row.status:
+        case InstanceStatus.COMPLETED:
+            data = {"status": row.status, "duration_s": duration_s}
+            if row.handled_failures:
+                data["handled_failures"] = row.handled_failures
+            t.record("WorkflowCompleted", data)
+            return
+        case InstanceStatus.ROLLED_BACK:
+            type_ = "WorkflowRolledBack"
+        case InstanceStatus.CANCELLED:
+            type_ = "WorkflowCancelled"
+        case InstanceStatus.FAILED:
+            type_ = "WorkflowSettled"
+        case status:
+            raise InvariantError(f"an instance cannot end {status}", instance_id=row.id)
+    t.record(
+        type_,
+        {
+            "status": row.status,
+            "rollback": row.rollback,
+            "failed_compensations": list(row.failed_compensations),
+            "duration_s": duration_s,
+        },
+    )

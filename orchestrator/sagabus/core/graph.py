@@ -1,0 +1,138 @@
+"""A definition as nodes and edges: what diagrams draw and comparisons compare."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from sagabus.core.definition import Definition, Route, Stage, StageKind, Template
+
+#: When an edge is followed. ``next``: the main line goes on. ``needs``: the other stage waits.
+Outcome = Literal[
+    "success", "decision", "default", "failure", "timeout", "complete", "next", "needs"
+]
+
+
+@runtime_checkable
+class Written(Protocol):
+    """A template that knows what was written."""
+
+    @property
+    def text(self) -> str:
+        """The text in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A stage. The last three fields are an instance's: without one they stay as they are."""
+
+    name: str
+    kind: StageKind
+    #: Who does it; none: the engine, another workflow, a person.
+    roles: tuple[str, ...] = ()
+    action: str = ""
+    #: The workflow that carries it out.
+    workflow: str | None = None
+    #: The stage around it.
+    block: str | None = None
+    #: So many of ``arms`` start it; None: any does.
+    join: int | None = None
+    arms: tuple[str, ...] = ()
+    is_gated: bool = False
+    has_items: bool = False
+    #: The condition without which it is skipped, as it is written.
+    when: str = ""
+    classification: str = "unclassified"
+    #: Roles that undo it.
+    undone_by: tuple[str, ...] = ()
+    #: Status of its newest run and why that failed, and how often it has run.
+    status: str | None = None
+    error: str | None = None
+    passes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where a stage leads: to another one, ``end`` or ``fail``."""
+
+    source: str
+    target: str
+    outcome: Outcome
+    #: The condition, as it is written.
+    when: str = ""
+    #: An instance has gone this way.
+    is_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A workflow as nodes and edges, stages in the order in which they are written."""
+
+    workflow: str
+    digest: str
+    entry: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    #: The stage that runs last whatever the end.
+    on_end: str | None = None
+    #: The instance and its status.
+    instance: str | None = None
+    status: str | None = None
+
+
+def graph_of(definition: Definition) -> Graph:
+    """Every stage and everywhere that it leads."""
+    stages = definition.stages.values()
+    edges = dict.fromkeys(edge for stage in stages for edge in _edges(stage))
+    return Graph(
+        workflow=definition.name,
+        digest=definition.digest,
+        entry=definition.entry,
+        nodes=tuple(_node(stage) for stage in stages),
+        edges=tuple(edges),
+        on_end=definition.on_end,
+    )
+
+
+def _node(stage: Stage) -> Node:
+    return Node(
+        name=stage.name,
+        kind=stage.kind,
+        roles=stage.roles if stage.kind == "agents" else (),
+        action=stage.action,
+        workflow=stage.workflow,
+        block=stage.block,
+        join=stage.join,
+        arms=stage.arms,
+        is_gated=stage.approval is not None,
+        has_items=stage.items is not None,
+        when=_text(stage.when),
+        classification=stage.classification,
+        undone_by=stage.compensation.roles if stage.compensation else (),
+    )
+
+
+def _edges(stage: Stage) -> Iterator[Edge]:
+    routes = stage.routes
+    for choice in routes.decision:
+        outcome: Outcome = "default" if choice.when is None else "decision"
+        yield Edge(stage.name, choice.to, outcome, _text(choice.when))
+    if not routes.decision:  # which replaces on_success
+        yield from _of(stage, "success", routes.on_success)
+    yield from _of(stage, "failure", routes.on_failure)
+    yield from _of(stage, "timeout", routes.on_timeout or ())
+    yield from _of(stage, "complete", routes.on_complete)
+    if routes.next is not None:
+        yield Edge(stage.name, routes.next, "next")
+    if stage.has_needs:
+        for needed in stage.arms:
+            yield Edge(needed, stage.name, "needs")
+
+
+def _of(stage: Stage, outcome: Outcome, routes: Iterable[Route]) -> Iterator[Edge]:
+    for route in routes:
+        for target in route.to:
+            yield Edge(stage.name, target, outcome, _text(route.when))
+
+
+def _text(template: Template | None) -> str:
+    return template.text if isinstance(template, Written) else ""

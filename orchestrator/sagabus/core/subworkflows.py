@@ -1,0 +1,67 @@
+"""What an instance asks of the instances that carry out its stages; their side is ``children``."""
+
+from sagabus.core.commands import CancelChild, StartChild, UndoChild
+from sagabus.core.definition import Definition
+from sagabus.core.instance import (
+    Attempt,
+    InstanceState,
+    InstanceStatus,
+    ParentRef,
+    TaskStatus,
+    child_id,
+    task_id,
+)
+from sagabus.errors import InvariantError
+
+
+def child_of(state: InstanceState, attempt: Attempt) -> str:
+    """The instance that carries out an attempt, or that its compensation is to undo."""
+    if attempt.kind == "task":
+        return child_id(state.row.id, attempt.task, attempt.attempt)
+    task = task_id(attempt.stage, attempt.pass_, attempt.index)
+    tries = state.attempts[task]
+    done = [each for each in tries if each.status is TaskStatus.SUCCEEDED]
+    acted = [each for each in tries if each.acted]
+    return child_id(state.row.id, task, (done or acted or tries)[-1].attempt)
+
+
+def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> StartChild | UndoChild:
+    """What is asked for ``attempt``; to ask the same again changes nothing.
+
+    Raises:
+        InvariantError: no workflow carries out its stage.
+    """
+    row = state.row
+    child = child_of(state, attempt)
+    parent = ParentRef(row.id, attempt.task, attempt.attempt)
+    if attempt.kind == "compensation":
+        return UndoChild(child, parent)
+    stage = definition.stages[attempt.stage]
+    if stage.workflow is None or stage.workflow_digest is None:
+        raise InvariantError(f"stage {stage.name!r} names no workflow", instance_id=row.id)
+    return StartChild(
+        child=child,
+        parent=parent,
+        workflow=stage.workflow,
+        digest=stage.workflow_digest,
+        parameters=attempt.input,
+        root=row.root or row.id,
+        trace=row.trace,
+        by=row.started_by,
+    )
+
+
+def ask_again(
+    definition: Definition, state: InstanceState, attempt: Attempt
+) -> list[StartChild | UndoChild | CancelChild]:
+    """Everything that was asked for an attempt without an answer."""
+    asked: list[StartChild | UndoChild | CancelChild] = [ask(definition, state, attempt)]
+    is_given_up = attempt.error is not None or state.row.status is InstanceStatus.COMPENSATING
+    if attempt.kind == "task" and is_given_up:
+        asked.append(cancel(state, attempt, "the instance above ends"))
+    return asked
+
+
+def cancel(state: InstanceState, attempt: Attempt, reason: str) -> CancelChild:
+    """End the instance that carries out ``attempt``; it undoes what it did, and tells."""
+    return CancelChild(child_of(state, attempt), reason, state.row.id)

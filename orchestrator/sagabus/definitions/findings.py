@@ -1,0 +1,138 @@
+"""What the checks of a workflow find, and what they look at."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, Literal
+
+from sagabus.core.definition import Definition, StageKind
+from sagabus.definitions.actions import Carrier
+from sagabus.definitions.explain import Place
+from sagabus.definitions.flow import Flow
+from sagabus.definitions.models import ChildModel, LimitsModel, StageModel, WorkflowModel
+from sagabus.definitions.snapshot import classification_of
+from sagabus.errors import DefinitionError
+
+#: Names that one sentence lists.
+MAX_SHOWN: Final = 12
+
+
+@dataclass(slots=True)
+class Findings:
+    """What is wrong, and what is only doubtful."""
+
+    problems: list[DefinitionError] = field(default_factory=list)
+    warnings: list[DefinitionError] = field(default_factory=list)
+
+    def add(self, place: Place, message: str, *, is_whole: bool = False) -> None:
+        """``message`` is wrong at ``place``; ``is_whole``: it names the key itself."""
+        self.problems.append(place.error(message, is_whole=is_whole))
+
+    def doubt(self, place: Place, message: str) -> None:
+        """``message`` is doubtful at ``place``."""
+        self.warnings.append(place.error(message))
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A stage and where it stands."""
+
+    place: Place
+    stage: ChildModel
+    #: The stage that it stands in.
+    block: StageModel | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A workflow under examination, as far as it is well-formed."""
+
+    place: Place
+    #: None: its shape is wrong, which has been said.
+    model: WorkflowModel | None
+    #: Its well-formed stages, by position.
+    stages: Mapping[int, StageModel]
+    limits: LimitsModel = field(default_factory=LimitsModel)
+    #: By stage, as far as the action is known.
+    carriers: Mapping[str, Carrier] = field(default_factory=dict)
+    #: The sub-workflows that could be compiled, by name.
+    children: Mapping[str, Definition] = field(default_factory=dict)
+    #: None: not known here.
+    pack_config: Mapping[str, Any] | None = None
+
+    @cached_property
+    def located(self) -> tuple[Located, ...]:
+        """Every well-formed stage, those of a block after it."""
+        return tuple(self._located())
+
+    @cached_property
+    def written(self) -> tuple[tuple[Place, str], ...]:
+        """The name of every stage as it is written, whether or not the stage is well-formed."""
+        return tuple(_names(self.place.at("stages")))
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all stages."""
+        return tuple(name for _, name in self.written)
+
+    @cached_property
+    def on_end(self) -> str | None:
+        """The stage that runs at the end, as written."""
+        name = self.place.at("on_end").value
+        return name if isinstance(name, str) else None
+
+    @cached_property
+    def targets(self) -> frozenset[str]:
+        """Names that routes can lead to, those of stages that are not well-formed too."""
+        inner = {each.stage.name for each in self.located if each.block is not None}
+        return frozenset(self.names) - inner - {self.on_end or ""}
+
+    @cached_property
+    def flow(self) -> Flow | None:
+        """The graph, where every stage is well-formed and has a name of its own."""
+        stages = self.place.at("stages").value
+        is_whole = isinstance(stages, list) and len(self.stages) == len(stages)
+        if not is_whole or len(set(self.names)) < len(self.names):
+            return None
+        order: Literal["written", "graph"] = "written"
+        if self.place.at("order").value == "graph":
+            order = "graph"
+        return Flow(tuple(self.stages.values()), order, self.on_end)
+
+    def kind_of(self, stage: ChildModel) -> StageKind | None:
+        """What carries ``stage`` out, None where that is not known."""
+        carrier = self.carriers.get(stage.name)
+        return carrier.kind if carrier else None
+
+    def has_effects(self, stage: ChildModel) -> bool:
+        """True when ``stage`` may do what a failed workflow undoes."""
+        if isinstance(stage, StageModel) and any(map(self.has_effects, stage.stages or ())):
+            return True
+        carrier = self.carriers.get(stage.name)
+        child = self.children.get(carrier.workflow or "") if carrier else None
+        if child is not None:
+            return classification_of(child) == "compensatable"
+        return stage.has_compensation
+
+    def _located(self) -> Iterator[Located]:
+        for index, stage in self.stages.items():
+            here = self.place.at("stages", index)
+            yield Located(here, stage)
+            for number, child in enumerate(stage.stages or ()):
+                yield Located(here.at("stages", number), child, stage)
+
+
+def _names(place: Place) -> Iterator[tuple[Place, str]]:
+    stages = place.value
+    for index, stage in enumerate(stages if isinstance(stages, list) else ()):
+        if not isinstance(stage, dict):
+            continue
+        if isinstance(stage.get("name"), str):
+            yield place.at(index, "name"), stage["name"]
+        yield from _names(place.at(index, "stages"))
+
+
+def quoted(names: Collection[str]) -> str:
+    """``"a", "b"``, of many the first few."""
+    shown = ", ".join(f'"{name}"' for name in list(names)[:MAX_SHOWN])
+    return shown if len(names) <= MAX_SHOWN else f"{shown} and {len(names) - MAX_SHOWN} more"

@@ -1,0 +1,78 @@
+"""What the built-in actions take: the question of ``core.inquiry``, the time of ``core.sleep``."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from sagabus.core.definition import StageKind
+from sagabus.core.durations import parse_duration
+from sagabus.definitions.json_schema import SchemaPath, schema_problems
+from sagabus.definitions.keys import did_you_mean
+from sagabus.definitions.models import ChildModel
+from sagabus.definitions.template_names import texts_of
+
+_QUESTION: Final = ("prompt", "schema", "timeout")
+_SLEEP: Final = ("seconds", "duration", "until")
+
+
+def core_problems(stage: ChildModel, kind: StageKind) -> Iterator[tuple[SchemaPath, str]]:
+    """What is wrong with the input of a built-in action: where in the stage, and a sentence."""
+    if kind == "inquiry":
+        yield from _question_problems(stage, stage.input or {})
+    elif stage.action == "core.sleep" and stage.input is not None:
+        yield from _sleep_problems(stage.input)
+
+
+def _question_problems(
+    stage: ChildModel, asked: dict[str, Any]
+) -> Iterator[tuple[SchemaPath, str]]:
+    yield from _unknown_keys(asked, _QUESTION)
+    if not isinstance(asked.get("prompt", ""), str):
+        yield ("input", "prompt"), "does not fit; write text"
+    if "schema" in asked:
+        for path, problem in schema_problems(asked["schema"]):
+            yield ("input", "schema", *path), problem
+        for path, _ in texts_of(asked["schema"]):
+            yield ("input", "schema", *path), "expressions are not evaluated here; write plain text"
+    if "timeout" in asked:
+        if stage.timeout is not None:
+            yield ("timeout",), "the input has a timeout, too; leave one of them out"
+        yield from _duration_problems(asked["timeout"], "timeout")
+
+
+def _sleep_problems(given: dict[str, Any]) -> Iterator[tuple[SchemaPath, str]]:
+    yield from _unknown_keys(given, _SLEEP)
+    known = [key for key in _SLEEP if key in given]
+    if len(known) != 1:
+        yield (
+            ("input",),
+            'write how long, as in {duration = "5m"}, or {until = "2030-01-31T12:00Z"}',
+        )
+        return
+    (key,) = known
+    if next(texts_of(given[key]), None) is not None:
+        return  # known when it is evaluated
+    if key != "until":
+        yield from _duration_problems(given[key], key)
+        return
+    try:
+        datetime.fromisoformat(given[key])
+    except (TypeError, ValueError):
+        message = f"{given[key]!r} is no instant; write one as in 2030-01-31T12:00:00Z"
+        yield ("input", key), message
+
+
+def _duration_problems(value: Any, key: str) -> Iterator[tuple[SchemaPath, str]]:
+    try:
+        parse_duration(value)
+    except ValueError as error:
+        yield ("input", key), str(error)
+
+
+def _unknown_keys(
+    given: dict[str, Any], known: tuple[str, ...]
+) -> Iterator[tuple[SchemaPath, str]]:
+    for key in given:
+        if key not in known:
+            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
+            yield ("input", key), f"is not known here{hint}"

@@ -1,0 +1,122 @@
+"""What happens in a rehearsal: parameters, and how each task, gate and question ends.
+
+::
+
+    parameters: {environment: staging}
+    outcomes:
+      build: {output: {image: "app:1"}}          # every attempt of every task of the stage
+      test: [{error: flaky}, {output: ok}]       # the first attempt fails, the second succeeds
+      deploy-1-2: {timeout: true}                # task 2 of pass 1, alone
+      gated: {approve: true, by: ann, output: {}} # its gate, and then its task
+      question: {answer: {size: 3}}
+      undo build: {error: {type: locked, message: "in use", retryable: false}}
+    workflows:                                   # outcomes inside sub-workflows, by workflow
+      other_workflow: {step: {error: boom}}
+
+What is not named succeeds at once with ``{}``; a gate or question that is not named stays open.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from sagabus.core.durations import parse_duration
+
+UNDO: Final = "undo "
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ScriptedError(_Model):
+    """Why a task fails."""
+
+    type: str = "failed"
+    message: str = ""
+    retryable: bool = True
+
+
+def _error(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+def _duration(value: Any) -> Any:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+class Outcome(_Model):
+    """How one attempt or question ends (one of the first five, else success), and its gate."""
+
+    output: Any = Field(default_factory=dict)
+    error: Annotated[ScriptedError | None, BeforeValidator(_error)] = None
+    #: It runs longer than its time limit.
+    timeout: bool = False
+    #: Policies deny it.
+    denied: bool = False
+    #: Of a question.
+    answer: Any = None
+    #: Of the gate before it: true approves, false rejects; else the gate stays open.
+    approve: bool | None = None
+    by: str = ""
+    reason: str = ""
+    artifacts: list[str] = Field(default_factory=list)
+    #: How long it takes.
+    takes: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(seconds=1)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Outcome":
+        given = [name for name in _KINDS if name in self.model_fields_set]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} cannot both be; write one of them")
+        return self
+
+
+_KINDS: Final = ("output", "error", "timeout", "denied", "answer")
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: each if isinstance(each, list) else [each] for name, each in value.items()}
+
+
+Outcomes = Annotated[
+    dict[str, Annotated[list[Outcome], Field(min_length=1)]], BeforeValidator(_listed)
+]
+
+
+class Expectations(_Model):
+    """What must come of a rehearsal; what is left out may be anything."""
+
+    status: str | None = None
+    #: Stages in the order in which they began; one that came round again stands there again.
+    path: list[str] | None = None
+    #: Input of a stage's first task, by stage; or of one task, by task id.
+    inputs: dict[str, Any] | None = None
+    output: dict[str, Any] | None = None
+    variables: dict[str, Any] | None = None
+    #: Stages in the order in which their compensations were sent.
+    compensated: list[str] | None = None
+    rollback: str | None = None
+    #: Type of the error.
+    error: str | None = None
+    handled_failures: int | None = None
+    waiting_for: list[str] | None = None
+
+
+class Script(_Model):
+    """A whole rehearsal."""
+
+    name: str = ""
+    workflow: str | None = None
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    kv: dict[str, Any] = Field(default_factory=dict)
+    started_by: str = ""
+    outcomes: Outcomes = Field(default_factory=dict)
+    workflows: dict[str, Outcomes] = Field(default_factory=dict)
+    #: Cancelled after so long.
+    cancel_after: Annotated[timedelta | None, BeforeValidator(lambda v: v and _duration(v))] = None
+    expect: Expectations = Expectations()

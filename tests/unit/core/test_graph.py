@@ -1,0 +1,93 @@
+"""A definition as nodes and edges."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sagabus.core.definition import (
+    Approval,
+    Choice,
+    Compensation,
+    Definition,
+    Items,
+    Route,
+    Routes,
+    Stage,
+)
+from sagabus.core.graph import Edge, Outcome, graph_of
+
+
+@dataclass(frozen=True)
+class Words:
+    """A template that is only looked at."""
+
+    text: str
+
+    def render(self, scope: object) -> Any:
+        raise AssertionError(scope)
+
+    render_input = render
+
+
+def edges_of(routes: Routes, **settings: Any) -> list[tuple[str, Outcome, str]]:
+    stage = Stage("a", ("r",), "a", routes=routes, **settings)
+    graph = graph_of(Definition("w", "d", {"a": stage}, ("a",)))
+    return [(edge.target, edge.outcome, edge.when) for edge in graph.edges]
+
+
+@pytest.mark.parametrize(
+    ("routes", "expected"),
+    [
+        (Routes(next="b"), [("b", "next", "")]),
+        (Routes(on_success=(Route(("b", "end")),)), [("b", "success", ""), ("end", "success", "")]),
+        (
+            Routes(on_failure=(Route(("b",), Words("{{ x }}")), Route(("fail",)))),
+            [("b", "failure", "{{ x }}"), ("fail", "failure", "")],
+        ),
+        (Routes(on_timeout=()), []),
+        (Routes(on_timeout=(Route(("b",)),)), [("b", "timeout", "")]),
+        (Routes(on_complete=(Route(("a",)),)), [("a", "complete", "")]),
+        (
+            Routes(
+                on_success=(Route(("lost",)),),
+                decision=(Choice("b", Words("{{ x }}")), Choice("end")),
+            ),
+            [("b", "decision", "{{ x }}"), ("end", "default", "")],
+        ),
+        (Routes(on_success=(Route(("b",)), Route(("b",)))), [("b", "success", "")]),
+    ],
+)
+def test_every_route_is_an_edge(routes: Routes, expected: list[tuple[str, Outcome, str]]) -> None:
+    assert edges_of(routes) == expected
+
+
+def test_what_is_needed_leads_to_who_needs_it() -> None:
+    a, b = Stage("a", ("r",), "a"), Stage("b", ("r",), "b")
+    c = Stage("c", ("r",), "c", join=2, arms=("a", "b"), has_needs=True)
+    graph = graph_of(Definition("w", "d", {"a": a, "b": b, "c": c}, ("a", "b")))
+    assert graph.edges == (Edge("a", "c", "needs"), Edge("b", "c", "needs"))
+    assert (graph.nodes[2].join, graph.nodes[2].arms) == (2, ("a", "b"))
+
+
+def test_what_is_special_about_a_stage_stands_at_its_node() -> None:
+    stages = [
+        Stage(
+            *("a", ("r", "r"), "act"),
+            items=Items(Words("{{ x }}")),
+            when=Words("{{ y }}"),
+            approval=Approval(),
+            classification="compensatable",
+            compensation=Compensation(("undoer",), "act"),
+        ),
+        Stage("block", (), "", kind="block", children=("child",)),
+        Stage("child", ("_core",), "core.sleep", kind="core", block="block"),
+        Stage("sub", ("_workflow",), "", kind="workflow", workflow="other"),
+    ]
+    definition = Definition("w", "d", {one.name: one for one in stages}, ("a",), on_end="sub")
+    a, block, child, sub = graph_of(definition).nodes
+    assert (a.roles, a.action, a.when, a.undone_by) == (("r", "r"), "act", "{{ y }}", ("undoer",))
+    assert a.is_gated
+    assert a.has_items
+    assert (block.kind, child.block) == ("block", "block")
+    assert (child.roles, sub.roles, sub.workflow) == ((), (), "other")

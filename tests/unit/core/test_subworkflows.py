@@ -1,0 +1,328 @@
+"""Stages that another instance carries out, and questions to people."""
+
+from dataclasses import replace
+
+from sagabus.core.commands import CancelChild, StartChild, TellParent, UndoChild
+from sagabus.core.definition import (
+    Compensation,
+    Definition,
+    Items,
+    RetryPolicy,
+    Route,
+    Routes,
+    Stage,
+)
+from sagabus.core.events import (
+    CancelRequested,
+    EndAsked,
+    ResultReceived,
+    StartRequested,
+    UndoRequested,
+)
+from sagabus.core.instance import Instance, InstanceState, InstanceStatus, child_id
+from sagabus.core.subworkflows import ask_again
+from tests.unit.core.scene import NEVER, Says, Scene, graph, seconds, sequence, stage
+
+UNDO = ("u",)
+
+
+def child_stage(name="sub", **settings) -> Stage:
+    """A stage that the workflow ``below`` carries out."""
+    settings.setdefault("input", Says(lambda scope: {"of": scope.get("item", 0)}))
+    return Stage(
+        name,
+        ("_workflow",),
+        "below",
+        kind="workflow",
+        workflow="below",
+        workflow_digest="child",
+        classification="compensatable",
+        compensation=Compensation(("_workflow",), "below", retry=NEVER),
+        **settings,
+    )
+
+
+class Family:
+    """An instance and those below it; what one says reaches the other at once, in order."""
+
+    def __init__(self, top: Definition, below: Definition) -> None:
+        self.scene = Scene(top)
+        self.below = replace(below, name="below", digest="child")
+        self.children: dict[str, Scene] = {}
+        self.scene.start()
+        self.deliver()
+
+    def child(self, task="sub-1-0", attempt=1) -> Scene:
+        return self.children[child_id(self.scene.row.id, task, attempt)]
+
+    def deliver(self) -> "Family":
+        while self._deliver_once():
+            pass
+        return self
+
+    def _deliver_once(self) -> bool:
+        for scene in (self.scene, *self.children.values()):
+            while scene.said:
+                self._carry_out(scene, scene.said.pop(0))
+                return True
+        return False
+
+    def _carry_out(self, scene: Scene, command) -> None:
+        match command:
+            case StartChild():
+                if command.child in self.children:
+                    self.children[command.child].decide(EndAsked(scene.at, command.parent))
+                    return
+                self.children[command.child] = made = Scene(self.below)
+                made.at = scene.at
+                made.state = InstanceState(
+                    Instance(
+                        command.child,
+                        "below",
+                        "child",
+                        InstanceStatus.PENDING,
+                        scene.at,
+                        scene.at,
+                        parameters=command.parameters,
+                        parent=command.parent,
+                        root=command.root,
+                        trace=command.trace,
+                    )
+                )
+                made.decide(StartRequested(scene.at, "start"))
+            case UndoChild():
+                self.children[command.child].decide(UndoRequested(scene.at, "undo", command.parent))
+            case CancelChild():
+                self.children[command.child].decide(CancelRequested(scene.at, "cancel"))
+            case TellParent():
+                error = command.error
+                self.scene.decide(
+                    ResultReceived(
+                        at=scene.at,
+                        source="_workflow",
+                        task=command.parent.task,
+                        attempt=command.parent.attempt,
+                        status=command.status,
+                        agent=scene.row.id,
+                        output=command.output,
+                        error_type=error.type if error else "",
+                        error_message=error.message if error else "",
+                        has_left_effects=command.has_left_effects,
+                    )
+                )
+
+
+OUTPUT = {"sum": Says(lambda scope: scope["task"]["x"]["result"])}
+BELOW = sequence(stage("x", undo=UNDO), output_map=OUTPUT)
+
+
+def test_a_child_carries_out_the_stage_and_its_output_is_the_result() -> None:
+    after = stage("after", input=Says(lambda scope: scope["task"]["sub"]["result"]))
+    family = Family(sequence(child_stage(), after), BELOW)
+    child = family.child()
+    assert child.row.parameters == {"of": 0}
+    assert child.row.root == family.scene.row.id
+    assert child.row.trace == family.scene.row.trace
+    child.succeed("x-1-0", output=42)
+    family.deliver()
+    assert family.scene.attempt("after-1-0").input == {"sum": 42}
+
+
+def test_a_childs_failure_is_the_stages_failure_and_it_has_undone_itself() -> None:
+    below = sequence(stage("x", undo=UNDO), stage("y"))
+    family = Family(sequence(stage("a", undo=UNDO), child_stage()), below)
+    family.scene.succeed("a-1-0")
+    child = family.deliver().child()
+    child.succeed("x-1-0").fail("y-1-0", "no_disk")
+    family.deliver()
+    assert family.scene.status == "running"  # it is still undoing
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert child.status == "rolled_back"
+    assert family.scene.row.error.type == "no_disk"
+    assert family.scene.sent[-1] == "a-1-0-undo-0/1"
+    family.scene.succeed("a-1-0-undo-0")
+    assert family.scene.status == "rolled_back"
+    assert not any(isinstance(each, UndoChild) for each in family.scene.said)
+
+
+def test_a_stage_that_a_child_carried_out_is_undone_by_undoing_the_child() -> None:
+    family = Family(sequence(child_stage(), stage("b")), BELOW)
+    child = family.child()
+    child.succeed("x-1-0")
+    family.deliver()
+    family.scene.fail("b-1-0")
+    family.deliver()
+    assert child.status == "compensating"
+    assert family.scene.status == "compensating"
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert child.status == "rolled_back"
+    assert family.scene.status == "rolled_back"
+
+
+def test_a_child_that_cannot_be_undone_leaves_the_rollback_partial() -> None:
+    family = Family(sequence(child_stage(), stage("b")), BELOW)
+    child = family.child()
+    child.succeed("x-1-0")
+    family.deliver()
+    family.scene.fail("b-1-0")
+    family.deliver()
+    child.fail("x-1-0-undo-0")
+    family.deliver()
+    assert (child.status, child.row.rollback) == ("failed", "partial")
+    assert (family.scene.status, family.scene.row.rollback) == ("failed", "partial")
+
+
+def test_a_child_without_anything_to_undo_stays_completed() -> None:
+    family = Family(sequence(child_stage(), stage("b")), sequence(stage("x")))
+    family.child().succeed("x-1-0")
+    family.deliver().scene.fail("b-1-0")
+    family.deliver()
+    assert family.child().status == "completed"
+    assert family.scene.status == "rolled_back"
+
+
+def test_cancelling_cancels_the_child_and_waits_for_its_end() -> None:
+    family = Family(sequence(child_stage()), sequence(stage("x", undo=UNDO), stage("y")))
+    child = family.child()
+    child.succeed("x-1-0")
+    assert family.scene.cancel().ok
+    family.deliver()
+    assert child.status == "compensating"
+    assert family.scene.status == "compensating"
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert child.status == "cancelled"
+    assert family.scene.status == "cancelled"
+
+
+def test_a_stage_whose_time_is_over_ends_its_child_first() -> None:
+    flow = graph(
+        child_stage(timeout=seconds(10), routes=Routes(on_timeout=(Route(("b",)),))),
+        stage("b"),
+        entry=("sub",),
+    )
+    family = Family(flow, sequence(stage("x", undo=UNDO), stage("y")))
+    child = family.child()
+    child.succeed("x-1-0")
+    family.scene.wait(10)
+    family.deliver()
+    assert family.scene.run_of("sub").status == "running"
+    child.at = family.scene.at
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert family.scene.run_of("sub").status == "timed_out"
+    assert family.scene.sent == ["b-1-0/1"]
+
+
+def test_a_failed_child_is_tried_again_as_a_new_one() -> None:
+    flow = sequence(child_stage(retry=RetryPolicy(count=1, delay=seconds(1), jitter=False)))
+    family = Family(flow, sequence(stage("x")))
+    family.child().fail("x-1-0")
+    family.deliver().scene.wait(1)
+    family.deliver().child(attempt=2).succeed("x-1-0")
+    family.deliver()
+    assert family.scene.status == "completed"
+    assert len(family.children) == 2
+
+
+def test_a_list_is_carried_out_by_one_child_per_item() -> None:
+    items = Items(list=Says(lambda _: ["a", "b"]))
+    family = Family(sequence(child_stage(items=items)), BELOW)
+    assert [child.row.parameters["of"] for child in family.children.values()] == ["a", "b"]
+    for index, child in enumerate(family.children.values()):
+        child.succeed("x-1-0", output=index)
+    family.deliver()
+    assert family.scene.status == "completed"
+
+
+def test_who_heard_nothing_asks_again_and_is_told_the_end() -> None:
+    family = Family(sequence(child_stage()), BELOW)
+    family.child().succeed("x-1-0", output=7)
+    family.child().said.clear()  # the news is lost
+    attempt = family.scene.attempt("sub-1-0")
+    family.scene.said += ask_again(family.scene.definition, family.scene.state, attempt)
+    family.deliver()
+    assert family.scene.status == "completed"
+    assert family.scene.attempt("sub-1-0").output == {"sum": 7}
+
+
+def test_an_undo_asked_for_twice_is_done_once() -> None:
+    family = Family(sequence(child_stage(), stage("b")), BELOW)
+    child = family.child()
+    child.succeed("x-1-0")
+    family.deliver().scene.fail("b-1-0")
+    again = list(family.scene.said)
+    family.deliver()
+    family.scene.said += again
+    family.deliver()
+    assert child.sent.count("x-1-0-undo-0/1") == 1
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    family.scene.said += again
+    family.deliver()
+    assert family.scene.status == "rolled_back"
+    assert child.sent.count("x-1-0-undo-0/1") == 1
+
+
+def test_a_child_with_halt_is_undone_when_the_instance_above_is() -> None:
+    below = sequence(stage("x", undo=UNDO), stage("y"), saga_on_failure="halt")
+    family = Family(sequence(child_stage()), below)
+    child = family.child()
+    child.succeed("x-1-0").fail("y-1-0")
+    family.deliver()
+    assert child.status == "compensating"
+    child.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert family.scene.status == "rolled_back"
+
+
+class Form:
+    def problems(self, value):
+        return [] if value == {"ok": True} else ["`ok` is missing"]
+
+
+def inquiry(**settings) -> Stage:
+    return Stage("ask", (), "core.inquiry", kind="inquiry", form=Form(), **settings)
+
+
+def test_a_question_waits_for_an_answer_that_fits_its_form() -> None:
+    prompt = Says(lambda scope: f"size {scope['parameters']['size']}?")
+    after = stage("after", input=Says(lambda scope: scope["task"]["ask"]["result"]))
+    scene = Scene(sequence(inquiry(prompt=prompt), after)).start()
+    assert scene.status == "waiting"
+    assert scene.data("InquiryAsked")["prompt"] == "size 3?"
+    refused = scene.answer("ask", {})
+    assert (refused.ok, refused.code) == (False, "invalid_request")
+    assert scene.status == "waiting"
+    assert not scene.approve("ask").ok
+    assert scene.answer("ask", {"ok": True}).ok
+    assert scene.attempt("after-1-0").input == {"ok": True}
+    late = scene.answer("ask", {"ok": True})
+    assert (late.ok, late.code) == (False, "conflict")
+    assert "answered by ann" in late.message
+
+
+def test_the_same_answer_command_is_answered_as_before() -> None:
+    scene = Scene(sequence(inquiry(), stage("after"))).start()
+    first = scene.answer("ask", {"ok": True}, "c1")
+    assert scene.answer("ask", {"ok": True}, "c1") == first
+
+
+def test_a_question_nobody_answers_in_time_goes_down_its_timeout_route() -> None:
+    flow = graph(
+        inquiry(timeout=seconds(60), routes=Routes(on_timeout=(Route(("b",)),))),
+        stage("b"),
+        entry=("ask",),
+    )
+    scene = Scene(flow).start().wait(60)
+    assert scene.run_of("ask").status == "timed_out"
+    assert scene.sent == ["b-1-0/1"]
+    assert "timed out" in scene.answer("ask", {"ok": True}).message
+
+
+def test_a_stage_that_asks_nothing_takes_no_answer() -> None:
+    scene = Scene(sequence(stage("a"))).start()
+    assert "asks no question" in scene.answer("a", 1).message
+    assert "has no stage" in scene.answer("zzz", 1).message
