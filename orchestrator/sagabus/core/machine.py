@@ -129,7 +129,8 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
         t.do(SetTimer(row.deadline_at, "workflow"))
     try:
         if t.definition.vars is not None:
-            row.vars = t.definition.vars.render(scope_of(t))
+            # A copy: what holds no expression is the definition's own, for every instance.
+            row.vars = dict(t.definition.vars.render(scope_of(t)))
             routes.check_size(t)
     except stages.BrokenError as error:
         stages.fail(t, stages.broken(error, None))

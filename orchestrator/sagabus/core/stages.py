@@ -133,6 +133,7 @@ def start_work(t: Transition, key: str, run: StageRun) -> None:
         items = _items(t, stage)
         run.items = len(items)
         t.state.items[key] = t.decision.items[key] = items
+        t.state.results.pop(key, None)  # of a time when there was no list
     run.total = width(stage, run)
     if run.total == 0:
         _succeed(t, run)
@@ -355,6 +356,8 @@ def _child_ended(t: Transition, run: StageRun) -> None:
 def fail_run(t: Transition, run: StageRun, failure: Failure) -> None:
     """End a run as failed; a route may handle that, else the workflow fails."""
     run.error = failure
+    if _is_last_and_busy(t, run):
+        return
     saga.end_if_settled(t, run)
     data = _record_failure(t, run, failure)
     stage = t.stage(run.stage)
@@ -382,10 +385,20 @@ def break_run(t: Transition, run: StageRun, error: Exception) -> None:
     run.error = failure
     if run_key(run.stage, run.pass_) in t.row.unfilled:
         t.row.unfilled.remove(run_key(run.stage, run.pass_))
+    if _is_last_and_busy(t, run):
+        return
     saga.end_if_settled(t, run)
     _record_failure(t, run, failure)
     if run.stage != t.definition.on_end:
         fail(t, failure)
+
+
+def _is_last_and_busy(t: Transition, run: StageRun) -> bool:
+    """Whether the stage of ``on_end`` has tasks in flight; no more are sent, and they end it."""
+    if run.stage != t.definition.on_end:
+        return False
+    run.total = run.next_index
+    return run.in_flight > 0
 
 
 def _record_failure(t: Transition, run: StageRun, failure: Failure) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def _stage_name(value: str) -> str:
 
 
 def _workflow_name(value: str) -> str:
+    if value.startswith("core."):
+        raise refused(f"{value!r}: names that begin with core. are those of built-in actions")
     if _WORKFLOW_NAME.fullmatch(value):
         return value
     raise refused(

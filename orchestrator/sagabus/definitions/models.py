@@ -41,7 +41,7 @@ class RetryModel(_Table):
 
     count: int = Field(ge=0, le=1_000)
     delay: Duration = timedelta(seconds=1)
-    backoff: Backoff = "exponential"
+    backoff: Backoff = "constant"
     max_delay: Duration = timedelta(minutes=5)
     jitter: bool = True
 
@@ -194,7 +194,7 @@ class WorkflowModel(_Table):
 class CompensationDefaults(_Table):
     """``[engine.defaults.compensation]``."""
 
-    retry: RetryModel = RetryModel(count=3)
+    retry: RetryModel = RetryModel(count=3, backoff="exponential")
     timeout: Duration | None = None
 
 

@@ -7,6 +7,7 @@
       build: {output: {image: "app:1"}}          # every attempt of every task of the stage
       test: [{error: flaky}, {output: ok}]       # the first attempt fails, the second succeeds
       deploy-1-2: {timeout: true}                # task 2 of pass 1, alone
+      slow: {untaken: true}                      # no agent takes it
       gated: {approve: true, by: ann, output: {}} # its gate, and then its task
       question: {answer: {size: 3}}
       undo build: {error: {type: locked, message: "in use", retryable: false}}
@@ -47,12 +48,14 @@ def _duration(value: Any) -> Any:
 
 
 class Outcome(_Model):
-    """How one attempt or question ends (one of the first five, else success), and its gate."""
+    """How one attempt or question ends (one of the first six, else success), and its gate."""
 
     output: Any = Field(default_factory=dict)
     error: Annotated[ScriptedError | None, BeforeValidator(_error)] = None
     #: It runs longer than its time limit.
     timeout: bool = False
+    #: No agent takes it.
+    untaken: bool = False
     #: Policies deny it.
     denied: bool = False
     #: Of a question.
@@ -73,7 +76,7 @@ class Outcome(_Model):
         return self
 
 
-_KINDS: Final = ("output", "error", "timeout", "denied", "answer")
+_KINDS: Final = ("output", "error", "timeout", "untaken", "denied", "answer")
 
 
 def _listed(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Runs a definition on the machine with scripted outcomes; time passes only in its own clock."""
+"""Runs a definition on the machine with scripted outcomes; time passes only in its own clock.
+
+One file, because it is one stage: every part of it acts on the same clock, queue and instances.
+"""
 
 import heapq
 from collections import Counter
@@ -43,10 +46,11 @@ from sagabus.core.instance import (
 )
 from sagabus.core.kv import Mark
 from sagabus.core.machine import decide
+from sagabus.core.tasks import plan_of
 from sagabus.core.transition import Ignored
 from sagabus.errors import InvalidRequestError
 from sagabus.rehearsal.answers import check_names, claim_of, names_of, news_of, result_of
-from sagabus.rehearsal.script import Outcome, Outcomes, Script
+from sagabus.rehearsal.script import Outcome, Outcomes, Script, ScriptedError
 
 #: When every rehearsal begins.
 BEGIN: Final = datetime(2030, 1, 1, tzinfo=UTC)
@@ -123,6 +127,8 @@ class _Stage:
         self._taken: Counter[tuple[str, str]] = Counter()
         self._definitions: dict[str, Definition] = {}
         self._states: dict[str, InstanceState] = {}
+        #: Attempts that no agent takes.
+        self._untaken: set[tuple[str, str, int]] = set()
         self._definition = definition
         self._result: Rehearsed | None = None
         check_names(definition, script.outcomes)
@@ -228,9 +234,12 @@ class _Stage:
             return
         stage = entry["data"]["stage"]
         is_question = entry["type"] == "InquiryAsked"
-        outcome = self._next(instance, (stage,), is_peek=not is_question)
+        outcome = self._next(instance, (stage,), is_peek=True)
         if outcome is None:
             return
+        has_task = self._definitions[instance].stages[stage].kind in {"agents", "workflow"}
+        if not (outcome.approve and has_task):
+            self._next(instance, (stage,))  # no task will use it up
         at = self._now + outcome.takes
         command = f"command-{next(self._number)}"
         event: Event
@@ -280,12 +289,27 @@ class _Stage:
 
     def _perform(self, instance: str, attempt: Attempt) -> None:
         outcome = self._next(instance, names_of(attempt)) or _SUCCESS
+        if outcome.untaken:
+            self._untaken.add((instance, attempt.task, attempt.attempt))
+            return  # its start_timeout ends it, if it has one
         if attempt.claim:
             claim = claim_of(attempt, self._now, f"claim-{next(self._number)}")
             self._later(instance, timedelta(), claim)
-        if not outcome.timeout:  # else its timer ends it
-            result = result_of(attempt, outcome, self._now + outcome.takes)
-            self._later(instance, outcome.takes, result)
+        self._answer(instance, attempt, outcome)
+
+    def _answer(self, instance: str, attempt: Attempt, outcome: Outcome) -> None:
+        """Have an attempt end as the script says, when it says so."""
+        after = outcome.takes
+        if outcome.timeout:
+            limit = plan_of(self._definitions[instance], attempt).timeout
+            if limit is None:
+                message = f"outcomes: stage {attempt.stage!r} has no timeout that could end it"
+                raise InvalidRequestError(message)
+            error = ScriptedError(
+                type="timeout", message=f"ran longer than {limit.total_seconds():g} s"
+            )
+            outcome, after = Outcome(error=error), limit
+        self._later(instance, after, result_of(attempt, outcome, self._now + after))
 
     def _set_timer(self, instance: str, timer: SetTimer) -> None:
         at = max(timer.at, self._now)
@@ -299,7 +323,8 @@ class _Stage:
                 event = MoreToSend(at)
             case "attempt" | "due":
                 attempt = self._states[instance].find(timer.key, timer.attempt)
-                since = attempt.created_at if attempt is not None else None
+                is_untaken = (instance, timer.key, timer.attempt) in self._untaken
+                since = attempt.created_at if attempt is not None and not is_untaken else None
                 event = AttemptTimerFired(at, timer.key, timer.attempt, since)
         self._later(instance, at - self._now, event)
 
@@ -308,8 +333,7 @@ class _Stage:
         attempt = self._states[parent.instance].attempts[parent.task][parent.attempt - 1]
         outcome = self._next(parent.instance, names_of(attempt))
         if outcome is not None:  # the script says how it ends, whatever is in it
-            result = result_of(attempt, outcome, self._now + outcome.takes)
-            self._later(parent.instance, outcome.takes, result)
+            self._answer(parent.instance, attempt, outcome)
             return
         definition = self._find(command.workflow)
         parameters = command.parameters if isinstance(command.parameters, dict) else {}
