@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 
 _INSTANCE = TypeAdapter(Instance)
 _ATTEMPT = TypeAdapter(Attempt)
+_ATTEMPTS = TypeAdapter(list[Attempt])
 _EVENTS = TypeAdapter(list[dict[str, Any]])
 _DOCUMENT = TypeAdapter(dict[str, Any])
 
@@ -60,6 +61,24 @@ def load_attempt(text: str) -> Attempt:
         CorruptRowError: the text is not an attempt.
     """
     return _load(_ATTEMPT, text)
+
+
+def dump_attempts(attempts: list[Attempt], instance_id: str) -> str:
+    """Attempts as a JSON array.
+
+    Raises:
+        InvariantError: something in them has no JSON form.
+    """
+    return _dump(_ATTEMPTS, attempts, instance_id)
+
+
+def load_attempts(text: str) -> list[Attempt]:
+    """The attempts back.
+
+    Raises:
+        CorruptRowError: the text is not a list of attempts.
+    """
+    return _load(_ATTEMPTS, text)
 
 
 def dump_events(events: Sequence[Mapping[str, Any]], instance_id: str) -> str:
