@@ -33,12 +33,13 @@ SLOTS: Final = 1 << 32
 MAX_FOLLOWING: Final = 3
 _MAX_FOLLOWING_CHARS: Final = 4096
 
+# Numbers of ours stand in the text: the driver's encoder takes 3 us for each parameter.
 _FENCE: Final = """
-IF (UPDATE type::record('partition', $partition)
-    SET batch = $number, published = $published,
+IF (UPDATE partition:{partition:d}
+    SET batch = {number:d}, published = {published:d},
       last_history = encoding::json::decode($last_history)
-    WHERE epoch = $epoch AND batch = $number - 1 RETURN VALUE batch) = []
-  { THROW 'sagabus:lost' };
+    WHERE epoch = {epoch:d} AND batch = {before:d} RETURN VALUE batch) = []
+  {{ THROW 'sagabus:lost' }};
 """
 _CREATE: Final = "INSERT INTO workflow_instances encoding::json::decode($created) RETURN NONE;"
 # Of an instance that this owner has not written yet: its newest version may stand in the history.
@@ -129,14 +130,17 @@ def commit_statement(batch: Batch, written: Mapping[str, Written]) -> Commit:
     now = _add_instances(rows, batch, written)
     _add_attempts(rows, batch)
     parameters: dict[str, Any] = {
-        "partition": batch.partition,
-        "epoch": batch.epoch,
-        "number": batch.number,
-        "published": batch.published,
-        "last_history": _json([(entry.instance, entry.version) for entry in batch.history]),
+        "last_history": _json([(entry.instance, entry.version) for entry in batch.history])
     }
+    fence = _FENCE.format(
+        partition=batch.partition,
+        number=batch.number,
+        published=batch.published,
+        epoch=batch.epoch,
+        before=batch.number - 1,
+    )
     # What a batch lacks is left out of the statement too: a lone commit is felt by who waits.
-    parts = [_FENCE]
+    parts = [fence]
     for name, part, some in (
         ("created", _CREATE, rows.created),
         ("first", _CHANGE_FIRST, rows.first),

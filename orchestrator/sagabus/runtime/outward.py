@@ -1,6 +1,6 @@
 """Carrying out a committed turn: what agents, people and the world are told, in this order.
 
-Withdrawals and answers to claims, lifecycle events, tasks, answers to commands, dead letters.
+Withdrawals and answers to claims, tasks, lifecycle events, answers to commands, dead letters.
 """
 
 from collections.abc import Callable, Sequence
