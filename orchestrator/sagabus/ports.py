@@ -333,7 +333,7 @@ class Bus(Protocol):
         """Delete every older consumer of the partition and create ``p<k>-e<epoch>``."""
 
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
-        """Store all on the bus, events first; a task whose subject is taken is not news.
+        """Store all on the bus, tasks first; a task whose subject is taken is not news.
 
         Returns when the server has stored them.
         """

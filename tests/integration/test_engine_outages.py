@@ -234,7 +234,7 @@ async def test_all_instances_end_when_the_database_went_away_and_came_back(
 async def test_what_a_dead_owner_did_not_send_is_sent_although_messages_never_cease(
     own: Own, world: World
 ) -> None:
-    first = await own(life=Life(lambda step: step == "publish.middle"))
+    first = await own(life=Life(lambda step: step == "publish.before"))
     starting = asyncio.create_task(first.facade.start("three", id="i1"))
     await first.life.ended.wait()
     await asyncio.gather(starting, return_exceptions=True)

@@ -197,7 +197,7 @@ async def test_old_owner_that_wakes_up_after_a_new_one_took_over_tells_nobody_an
 async def test_late_send_of_a_dead_owner_does_not_make_a_finished_task_run_again(
     world: World, own: Own
 ) -> None:
-    life, arm = dying("publish.middle")
+    life, arm = dying("publish.before")
     first = await own(life=life)
     arm()
     starting = asyncio.create_task(first.facade.start("one", id="i1"))

@@ -116,9 +116,9 @@ class MortalBus(Mortal):
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
         self.life.step("publish.before")
         self.sent += [event.msg_id for event in events] + [task.msg_id for task in tasks]
-        await self.inner.publish(events, [])
-        self.life.step("publish.middle")
         await self.inner.publish([], tasks)
+        self.life.step("publish.middle")
+        await self.inner.publish(events, [])
         self.life.step("publish.after")
 
 

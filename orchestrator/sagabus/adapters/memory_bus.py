@@ -56,17 +56,17 @@ class MemoryBus:
         return MemoryInbox(self, partition, epoch)
 
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
-        """Store all, events first."""
+        """Store all, tasks first."""
         for event in events:
             _check_size(event.data)
         for task in tasks:
             _check_size(task.data)
         self._require()
         self.broker.make_streams()
-        for event in events:
-            self.broker.store_event(event.subject, event.data, event.msg_id)
         for task in tasks:
             self.broker.store_task(task.subject, task.data, task.msg_id)
+        for event in events:
+            self.broker.store_event(event.subject, event.data, event.msg_id)
 
     async def purge_task(self, subject: str) -> None:
         """Remove a task."""

@@ -121,7 +121,7 @@ class NatsBus:
         return await NatsInbox.open(self._connection, partition, epoch)
 
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
-        """Store all, events first; returns when the server has stored them."""
+        """Store all, tasks first; returns when the server has stored them."""
         await self._publisher.publish(events, tasks)
 
     async def purge_task(self, subject: str) -> None:

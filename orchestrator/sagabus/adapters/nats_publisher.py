@@ -86,19 +86,19 @@ class NatsPublisher:
         self._connection.on_reconnect(self._on_reconnect)
 
     async def publish(self, events: Sequence[OutgoingEvent], tasks: Sequence[OutgoingTask]) -> None:
-        """Store all, events first.
+        """Store all, tasks first: somebody waits for them.
 
         Raises:
             BadMessageError: one is too large; nothing was sent.
             BusUnavailableError: not stored within a few seconds, or only in part.
         """
-        messages: list[Outgoing] = [*events, *tasks]
+        messages: list[Outgoing] = [*tasks, *events]
         for start, end in _chunks(messages):
             async with self._slots:
-                await self._store(messages[start:end], max(0, len(events) - start))
+                await self._store(messages[start:end], max(0, len(tasks) - start))
 
-    async def _store(self, messages: Sequence[Outgoing], events: int) -> None:
-        """Store one chunk, whose first ``events`` messages are events."""
+    async def _store(self, messages: Sequence[Outgoing], tasks: int) -> None:
+        """Store one chunk, whose first ``tasks`` messages are tasks."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE_S
         problem = "not connected"
@@ -107,7 +107,7 @@ class NatsPublisher:
                 async with asyncio.timeout_at(deadline):
                     await self._connection.wait_connected()
                 reconnects = self._connection.reconnects
-                problem = await self._try(messages, events)
+                problem = await self._try(messages, tasks)
                 # What was sent before a cut may be gone although what came after it is stored.
                 if not problem and reconnects == self._connection.reconnects:
                     return
@@ -120,12 +120,13 @@ class NatsPublisher:
             await asyncio.sleep(_RETRY_S)
         raise BusUnavailableError(f"{len(messages)} messages could not be published: {problem}")
 
-    async def _try(self, messages: Sequence[Outgoing], events: int) -> str:
+    async def _try(self, messages: Sequence[Outgoing], tasks: int) -> str:
         """Send a chunk and await its acknowledgements; what went wrong, or nothing."""
         publish = self._connection.client.publish
         asks_all = self._streams.replicas > 1
         # The last of each stream.
-        asking = {index for index in (events - 1, len(messages) - 1) if index >= 0}
+        ends = (min(tasks, len(messages)) - 1, len(messages) - 1)
+        asking = {index for index in ends if index >= 0}
         number = str(next(self._numbers))
         reply = f"{self._inbox}.{number}"
         awaited = len(messages) if asks_all else len(asking)

@@ -10,6 +10,7 @@ import orjson
 
 from sagabus.adapters.store_codec import CorruptRowError, load_attempt, load_instance
 from sagabus.adapters.surreal_connection import SurrealConnection
+from sagabus.adapters.surreal_newest import newest_states
 from sagabus.adapters.surreal_rows import SLOTS
 from sagabus.core.instance import Attempt, Instance
 from sagabus.ports import ActiveInstances
@@ -25,13 +26,13 @@ SELECT count() FROM workflow_instances WHERE open_slot >= {first} AND open_slot 
 SELECT count() FROM task_execution WHERE open_slot >= {first} AND open_slot < {end} GROUP ALL;
 """
 _SLICE: Final = """
-SELECT VALUE [record::id(id), state] FROM workflow_instances
+SELECT VALUE [record::id(id), version, state] FROM workflow_instances
   WHERE open_slot >= {first} AND open_slot < {end};
 SELECT VALUE [record::id(id)[0], state] FROM task_execution
   WHERE open_slot >= {first} AND open_slot < {end};
 """
 _BY_ID: Final = """
-SELECT VALUE [record::id(id), state]
+SELECT VALUE [record::id(id), version, state]
   FROM encoding::json::decode($ids).map(|$id| type::record('workflow_instances', $id));
 """
 
@@ -69,11 +70,11 @@ async def _read_slices(
     for first, end in slices:
         instances, attempts = await connection.run(_SLICE.format(first=first, end=end))
         # An ended instance has no slot; its open attempts lead to it.
-        missing = {each for each, _ in attempts}.difference(each for each, _ in instances)
+        missing = {each for each, _ in attempts}.difference(each for each, *_ in instances)
         if missing:
             [ended] = await connection.run(_BY_ID, ids=orjson.dumps(sorted(missing)).decode())
             instances += ended
-        _add_slice(found, instances, attempts)
+        _add_slice(found, await newest_states(connection, instances), attempts)
 
 
 def _add_slice(

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from sagabus.adapters.store_codec import CorruptRowError, load_attempt, load_instance
+from sagabus.adapters.store_codec import CorruptRowError, load_attempts, load_instance
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.core.definition import WORKFLOW_ROLE
 from sagabus.core.instance import TERMINAL, child_id
@@ -39,9 +39,11 @@ SELECT VALUE [record::id(id), updated_at, open_slot = NONE, state]
 # An attempt with that role has exactly this text; an input may hold it, too.
 _OF_WORKFLOWS: Final = f'"role":"{WORKFLOW_ROLE}"'
 _CHILD_ATTEMPTS: Final = """
-RETURN array::flatten($ids.map(|$id| (
-  SELECT VALUE [record::id(id)[0], state] FROM task_execution:[$id, '']..[$id, []]
-    WHERE string::contains(state, $text))));
+RETURN array::flatten($ids.map(|$id| array::concat(
+  (SELECT VALUE [record::id(id)[0], string::concat('[', state, ']')]
+    FROM task_execution:[$id, '']..[$id, []] WHERE string::contains(state, $text)),
+  (SELECT VALUE [record::id(id)[0], attempts] FROM history_event:[$id, 0]..[$id, []]
+    WHERE attempts != NONE AND string::contains(attempts, $text)))));
 """
 _MARK: Final = """{
 FOR $tree IN encoding::json::decode($trees) {
@@ -95,14 +97,15 @@ async def children(
         [attempts] = await connection.run(_CHILD_ATTEMPTS, ids=group, text=_OF_WORKFLOWS)
         for instance_id, text in attempts:
             try:
-                attempt = load_attempt(text)
+                found = load_attempts(text)
             except CorruptRowError:
                 unknown.append((instance_id, _unreadable(instance_id, _NEVER)))
                 continue
-            if attempt.is_child:
-                parents[child_id(instance_id, attempt.task, attempt.attempt)] = instance_id
-    found = await _stored(connection, list(parents))
-    return [*unknown, *((parents[row.id], row) for row in found)]
+            for attempt in found:
+                if attempt.is_child:
+                    parents[child_id(instance_id, attempt.task, attempt.attempt)] = instance_id
+    stored = await _stored(connection, list(parents))
+    return [*unknown, *((parents[row.id], row) for row in stored)]
 
 
 async def delete_instances(

@@ -16,6 +16,7 @@ from sagabus.adapters.store_codec import (
     CorruptRowError,
     dump_document,
     load_attempt,
+    load_attempts,
     load_document,
     load_events,
     load_instance,
@@ -23,9 +24,10 @@ from sagabus.adapters.store_codec import (
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
 from sagabus.adapters.surreal_connection import SurrealConnection
+from sagabus.adapters.surreal_newest import newest_states
 from sagabus.adapters.surreal_reload import load_active
 from sagabus.adapters.surreal_response import StatementError
-from sagabus.adapters.surreal_rows import CONFLICT, LOST, commit_statement
+from sagabus.adapters.surreal_rows import CONFLICT, LOST, Written, commit_statement
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
 from sagabus.errors import StoreError
 from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
@@ -38,21 +40,31 @@ RETURN [$p.epoch, $p.batch, $p.published, (
   SELECT VALUE [record::id(id), workflow, events]
   FROM $p.last_history.map(|$key| type::record('history_event', $key)))];
 };"""
-_ATTEMPTS: Final = "SELECT VALUE state FROM task_execution:[$id, '']..[$id, []];"
+# Blocks, so that all is of one moment.
+_ATTEMPTS: Final = """{ RETURN [
+  (SELECT VALUE state FROM task_execution:[$id, '']..[$id, []]),
+  (SELECT VALUE attempts FROM history_event:[$id, 0]..[$id, []] WHERE attempts != NONE)
+] };"""
 # Version 0 marks what is being deleted (``surreal_retention``).
-_INSTANCE: Final = """
-SELECT VALUE state FROM type::record('workflow_instances', $id) WHERE version > 0;
-"""
+_INSTANCE: Final = """{ RETURN [
+  (SELECT VALUE [version, state] FROM type::record('workflow_instances', $id) WHERE version > 0),
+  (SELECT VALUE [record::id(id)[1], state] FROM history_event:[$id, 0]..[$id, []]
+    WHERE state != NONE),
+  (SELECT VALUE state FROM task_execution:[$id, '']..[$id, []]),
+  (SELECT VALUE attempts FROM history_event:[$id, 0]..[$id, []] WHERE attempts != NONE)
+] };"""
 _ITEMS: Final = "SELECT VALUE [record::id(id)[1], items] FROM stage_items:[$id, '']..[$id, []];"
 _HISTORY: Final = """
-SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []];
+SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []]
+  WHERE events != '[]';
 """
 _SNAPSHOT: Final = """
 INSERT IGNORE INTO definition_snapshot { id: $digest, name: $name, source: $source } RETURN NONE;
 """
 _COUNT: Final = "SELECT count() FROM workflow_instances WHERE status = '{status}' GROUP ALL;"
 _PAGE: Final = """
-SELECT VALUE state FROM (SELECT state, created_at, id FROM workflow_instances
+SELECT VALUE [record::id(id), version, state]
+  FROM (SELECT version, state, created_at, id FROM workflow_instances
   {where} ORDER BY created_at DESC, id DESC LIMIT $limit);
 """
 _SAME_INSTANT: Final = "created_at = $created_at AND id < type::record('workflow_instances', $id)"
@@ -63,6 +75,8 @@ class SurrealStore:
 
     def __init__(self, connection: SurrealConnection) -> None:
         self._connection = connection
+        #: By partition and instance: what was written since the partition was taken here.
+        self._written: dict[int, dict[str, Written]] = {}
 
     @property
     def connection(self) -> SurrealConnection:
@@ -106,6 +120,7 @@ class SurrealStore:
 
     async def take_partition(self, partition: int) -> PartitionClaim:
         """Raise the partition's epoch and read it."""
+        self._written[partition] = {}
         [[epoch, batch, published, history]] = await self._connection.run(
             _TAKE, partition=partition
         )
@@ -113,11 +128,15 @@ class SurrealStore:
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch, all or nothing."""
-        statement, text = commit_statement(batch)
+        written = self._written.setdefault(batch.partition, {})
+        commit = commit_statement(batch, written)
+        for instance_id in commit.written:
+            written.pop(instance_id, None)  # unknown until the commit is known to be stored
         try:
-            await self._connection.run(statement, batch=text)
+            await self._connection.run(commit.statement, **commit.parameters)
         except StatementError as error:
             raise _commit_error(batch, error) from error
+        written.update((key, each) for key, each in commit.written.items() if each.has_slot)
 
     async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
         """Whether batch ``number`` under ``epoch`` took effect."""
@@ -135,22 +154,24 @@ class SurrealStore:
 
     async def load_instance(self, instance_id: str) -> InstanceState | None:
         """One instance with all its attempts."""
-        [rows, attempts] = await self._connection.run(_INSTANCE + _ATTEMPTS, id=instance_id)
+        [[rows, following, *attempts]] = await self._connection.run(_INSTANCE, id=instance_id)
         if not rows:
             return None
+        # The row's version may be the newest: what the history holds is older then.
+        _, text = max([*following, *rows], key=lambda found: found[0])
         try:
-            row = load_instance(rows[0])
+            row = load_instance(text)
             has_items = any(run.items is not None for run in row.runs.values())
             items = await self.load_items(instance_id) if has_items else None
-            return InstanceState.of(row, map(load_attempt, attempts), items)
+            return InstanceState.of(row, _newest_attempts(*attempts), items)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""
-        [rows] = await self._connection.run(_ATTEMPTS, id=instance_id)
+        [attempts] = await self._connection.run(_ATTEMPTS, id=instance_id)
         try:
-            return [load_attempt(text) for text in rows]
+            return _newest_attempts(*attempts)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
@@ -194,7 +215,7 @@ class SurrealStore:
                 **parameters,
             )
             rows = same_instant + older
-        found = _readable(rows[:limit])
+        found = _readable(await newest_states(self._connection, rows[:limit]))
         return Page(found, dump_cursor(found[-1]) if found and len(rows) > limit else None)
 
     async def count_by_status(self) -> dict[str, int]:
@@ -246,13 +267,22 @@ def _page(conditions: list[str]) -> str:
     return _PAGE.format(where=where)
 
 
-def _readable(rows: list[str]) -> list[Instance]:
+def _readable(rows: list[tuple[str, str]]) -> list[Instance]:
     """One corrupt row must not hide all others; the reload names it."""
     found = []
-    for text in rows:
+    for _, text in rows:
         with contextlib.suppress(CorruptRowError):
             found.append(load_instance(text))
     return found
+
+
+def _newest_attempts(rows: list[str], ended: list[str]) -> list[Attempt]:
+    """Attempts with rows of their own, and those in the rows of transitions, oldest first."""
+    attempts = [load_attempt(text) for text in rows]
+    for text in ended:
+        attempts += load_attempts(text)
+    by_key = {(each.task, each.attempt): each for each in attempts}
+    return [attempt for _, attempt in sorted(by_key.items())]
 
 
 def _entry(key: tuple[str, int], workflow: str, events: str) -> HistoryEntry:

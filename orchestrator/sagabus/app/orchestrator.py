@@ -11,7 +11,7 @@ One file: everything that can be asked of an orchestrator.
 """
 
 import asyncio
-import uuid
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -233,7 +233,7 @@ class Orchestrator:
         if id is not None and not is_id(id):
             raise InvalidRequestError(f"id {id!r}: 1 to 64 letters, digits, '_' and '-' only")
         return await self._start(
-            workflow, parameters, id or uuid.uuid4().hex, by, command, is_fresh_id=id is None
+            workflow, parameters, id or secrets.token_hex(16), by, command, is_fresh_id=id is None
         )
 
     async def _start(
@@ -249,7 +249,7 @@ class Orchestrator:
         values = dict(parameters or {})
         check_parameters(values, MAX_MESSAGE_BYTES)  # what can be sent at all; the rest later
         message = CommandMessage(
-            command=command or uuid.uuid4().hex,
+            command=command or secrets.token_hex(16),
             name="start",
             arguments={"workflow": workflow, "parameters": values},
             by=by,
@@ -332,7 +332,7 @@ class Orchestrator:
         if not is_id(instance_id):
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         message = CommandMessage(
-            command=command or uuid.uuid4().hex, name=name, arguments=arguments, by=by
+            command=command or secrets.token_hex(16), name=name, arguments=arguments, by=by
         )
         return _granted(await self._submission.submit(instance_id, message))
 
@@ -404,7 +404,7 @@ class Orchestrator:
 
         Raises: as ``start``.
         """
-        instance_id = uuid.uuid4().hex
+        instance_id = secrets.token_hex(16)
         with self._following.expecting(instance_id) as end:
             await self._start(workflow, parameters, instance_id, by, None, is_fresh_id=True)
             return (await self._following.until(end, instance_id)).row

@@ -24,6 +24,9 @@ class Following:
         self._is_served_here = is_served_here
         self._ends: dict[str, set[asyncio.Future[InstanceState]]] = {}
         self._changes: dict[str, set[asyncio.Event]] = {}
+        #: Who awaits which end, and the task that looks for them in the store while there are any.
+        self._awaited: dict[asyncio.Future[InstanceState], str] = {}
+        self._looker: asyncio.Task[None] | None = None
 
     def on_commit(self, states: Sequence[InstanceState], _: Sequence[HistoryEntry]) -> None:
         """Tell whoever follows one of these instances."""
@@ -50,16 +53,40 @@ class Following:
 
     async def until(self, end: asyncio.Future[InstanceState], instance: str) -> InstanceState:
         """The instance when it has ended, told by ``end`` or found in the store."""
-        for look in count(1):
-            done, _ = await asyncio.wait([end], timeout=_LOOK_S)
-            if done:
-                return end.result()
-            if look % _RARELY and self._is_served_here(instance):
-                continue
+        self._awaited[end] = instance
+        if self._looker is None:
+            self._looker = asyncio.create_task(self._look_for_ends(), name="look-for-ends")
+        try:
+            return await end
+        finally:
+            self._awaited.pop(end, None)
+
+    async def _look_for_ends(self) -> None:
+        """One task looks for all who wait: a timer for each would cost more than its instance."""
+        looks = count(1)
+        seen: dict[asyncio.Future[InstanceState], str] = {}
+        try:
+            while self._awaited:
+                await asyncio.sleep(_LOOK_S)
+                look = next(looks)
+                # Who came since the last look has waited for less than one.
+                for end, instance in [each for each in seen.items() if each[0] in self._awaited]:
+                    if look % _RARELY and self._is_served_here(instance):
+                        continue
+                    await self._look_for_end(end, instance)
+                seen = dict(self._awaited)
+        finally:
+            self._looker = None
+
+    async def _look_for_end(self, end: asyncio.Future[InstanceState], instance: str) -> None:
+        try:
             state = await self._load(instance)
-            if state.row.status.is_terminal:
-                return state
-        raise AssertionError  # unreachable: the count never ends
+        except Exception as error:
+            if not end.done():
+                end.set_exception(error)
+            return
+        if state.row.status.is_terminal and not end.done():
+            end.set_result(state)
 
     async def wait(self, instance: str, timeout_s: float | None) -> InstanceState:
         """The instance when it has ended.

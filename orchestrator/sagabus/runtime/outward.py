@@ -1,6 +1,6 @@
 """Carrying out a committed turn: what agents, people and the world are told, in this order.
 
-Withdrawals and answers to claims, large payloads, lifecycle events, tasks, answers to commands,
+Withdrawals and answers to claims, large payloads, tasks, lifecycle events, answers to commands,
 dead letters. Last of all, what has served is deleted.
 """
 

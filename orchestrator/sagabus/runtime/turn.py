@@ -51,6 +51,8 @@ class Turn:
 
     def answers(self) -> list[tuple[Item, Answer]]:
         """Every answer to a command, with who asked."""
+        if not self.asked:
+            return self.refusals
         stored = [
             (item, command.answer)
             for instance, command in self.changes.commands
