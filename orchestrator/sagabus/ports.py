@@ -123,6 +123,9 @@ class Store(Protocol):
     async def load_instance(self, instance_id: str) -> InstanceState | None:
         """One instance with all its attempts, whatever its status."""
 
+    async def load_row(self, instance_id: str) -> Instance | None:
+        """One instance without the attempts that have rows: constant cost, whatever its size."""
+
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """The attempts of an instance that have rows, by task, then by attempt number."""
 

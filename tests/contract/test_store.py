@@ -369,6 +369,18 @@ async def test_attempt_may_be_first_seen_when_it_has_already_ended(store: Store)
     assert len((await store.load_active(0)).open_attempts) == 1
 
 
+async def test_the_row_alone_is_the_newest_one(store: Store) -> None:
+    owner = await Owner.of(store)
+    assert await store.load_row("wf-1") is None
+    for version in range(1, 7):
+        await owner.commit(instance(version=version), attempts=[("wf-1", attempt(number=version))])
+        row = await store.load_row("wf-1")
+        state = await store.load_instance("wf-1")
+        assert row is not None
+        assert state is not None
+        assert (row.version, row) == (version, state.row)
+
+
 async def test_attempts_come_by_task_then_by_number(store: Store) -> None:
     owner = await Owner.of(store)
     keys = [("b-1-0", 1), ("a-1-0", 10), ("a-1-0", 2), ("a-1-1", 1), ("a-1-0", 1)]

@@ -143,6 +143,9 @@ class MemoryOrchestrator:
             raise InstanceNotFoundError(f"no instance {instance_id!r}")
         return self.states[instance_id]
 
+    async def get_row(self, instance_id) -> Instance:
+        return (await self.get(instance_id)).row
+
     async def graph(self, instance_id) -> Graph:
         state = await self.get(instance_id)
         return instance_graph(state, self.definitions[state.row.workflow])

@@ -23,7 +23,7 @@ from sagabus.adapters.store_codec import (
     load_items,
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
-from sagabus.core.instance import Attempt, InstanceState, InstanceStatus, child_id
+from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus, child_id
 from sagabus.errors import StoreUnavailableError
 from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
 
@@ -130,6 +130,12 @@ class MemoryStore:
             await self.load_attempts(instance_id),
             await self.load_items(instance_id),
         )
+
+    async def load_row(self, instance_id: str) -> Instance | None:
+        """One instance without its attempts."""
+        self._check_open()
+        row = self._instances.get(instance_id)
+        return None if row is None else load_instance(row.text)
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""

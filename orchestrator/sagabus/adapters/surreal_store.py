@@ -53,6 +53,10 @@ _INSTANCE: Final = """{ RETURN [
   (SELECT VALUE state FROM task_execution:[$id, '']..[$id, []]),
   (SELECT VALUE attempts FROM history_event:[$id, 0]..[$id, []] WHERE attempts != NONE)
 ] };"""
+_ROW: Final = """
+SELECT VALUE [record::id(id), version, state] FROM type::record('workflow_instances', $id)
+  WHERE version > 0;
+"""
 _ITEMS: Final = "SELECT VALUE [record::id(id)[1], items] FROM stage_items:[$id, '']..[$id, []];"
 _HISTORY: Final = """
 SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []]
@@ -166,6 +170,16 @@ class SurrealStore:
             return InstanceState.of(row, _newest_attempts(*attempts), items)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
+
+    async def load_row(self, instance_id: str) -> Instance | None:
+        """One instance without its attempts."""
+        [rows] = await self._connection.run(_ROW, id=instance_id)
+        for _, text in await newest_states(self._connection, rows):
+            try:
+                return load_instance(text)
+            except CorruptRowError as error:
+                raise _unreadable(instance_id, error) from error
+        return None
 
     async def load_attempts(self, instance_id: str) -> list[Attempt]:
         """Every attempt of an instance, by task, then by number."""

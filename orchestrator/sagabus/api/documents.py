@@ -118,9 +118,13 @@ class InstanceList(View):
 
 
 class TaskList(View):
-    """Tasks and compensations of an instance, in the order in which they were first sent."""
+    """Tasks and compensations of an instance, in the order in which they were first sent.
+
+    ``next_offset`` continues, null at the end.
+    """
 
     items: list[TaskView]
+    next_offset: int | None
 
 
 class HistoryList(View):

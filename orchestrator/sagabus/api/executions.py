@@ -55,23 +55,30 @@ async def get_instance(
 ) -> InstanceView:
     """One instance. ``wait``: answer when it has ended, or after that many seconds."""
     if wait is None:
-        return instance_of(await orchestrator.get(id))
+        return instance_of(await orchestrator.get_row(id))
     try:
         async with waits.limit(wait):
-            return instance_of(await orchestrator.wait(id))
+            return instance_of((await orchestrator.wait(id)).row)
     except TimeoutError:
-        return instance_of(await orchestrator.get(id))
+        return instance_of(await orchestrator.get_row(id))
 
 
 @router.get("/{id}/tasks", responses=documented(404))
-async def list_tasks(orchestrator: Behind, id: str, stage: str | None = None) -> TaskList:
-    """Its tasks and compensations, with every attempt."""
+async def list_tasks(
+    orchestrator: Behind,
+    id: str,
+    stage: str | None = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> TaskList:
+    """Its tasks and compensations, with every attempt, in the order in which they were sent."""
     state = await orchestrator.get(id)
     definition = orchestrator.workflows().get(state.row.workflow)
     if definition is not None and definition.digest != state.row.digest:
         definition = None
-    tasks = tasks_of(state, definition)
-    return TaskList(items=[task for task in tasks if stage in {None, task.task_name}])
+    tasks = [each for each in tasks_of(state, definition) if stage in {None, each.task_name}]
+    end = offset + limit
+    return TaskList(items=tasks[offset:end], next_offset=end if end < len(tasks) else None)
 
 
 @router.get("/{id}/tree", responses=documented(404))
@@ -94,7 +101,7 @@ async def list_history(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> HistoryList:
     """Its history after entry ``after``, oldest first."""
-    await orchestrator.get(id)
+    await orchestrator.get_row(id)
     events = [event for event in events_of(await orchestrator.history(id)) if event.seq > after]
     page = events[:limit]
     return HistoryList(items=page, next_after=page[-1].seq if len(events) > limit else None)
@@ -120,7 +127,7 @@ async def watch(
     ``id`` is the entry's number, ``data`` the entry. The last event is named ``end`` and carries
     the status.
     """
-    row = (await orchestrator.get(id)).row
+    row = await orchestrator.get_row(id)
     if row.status.is_terminal and last_event_id >= row.seq:
         return Response(status_code=204)
     return StreamingResponse(

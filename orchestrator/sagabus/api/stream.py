@@ -27,5 +27,5 @@ async def events(
                 break
             if event.seq > after:
                 yield f"id: {event.seq}\ndata: {event.model_dump_json()}\n\n".encode()
-        row = (await orchestrator.get(instance_id)).row
+        row = await orchestrator.get_row(instance_id)
         yield b"event: end\ndata: " + orjson.dumps({"status": row.status}) + b"\n\n"

@@ -101,7 +101,7 @@ async def execute(
     )
     if not started.is_new:
         response.status_code = 200
-    return instance_of(await orchestrator.get(started.id))
+    return instance_of(await orchestrator.get_row(started.id))
 
 
 @router.get("/{ref}/executions", responses=documented())

@@ -347,6 +347,17 @@ class Orchestrator:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         return state
 
+    async def get_row(self, instance_id: str) -> Instance:
+        """An instance without its attempts.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+        """
+        row = await self._engine.store.load_row(instance_id)
+        if row is None:
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        return row
+
     async def tree(self, instance_id: str) -> Tree:
         """An instance with the instances that carry out its stages, and so on down.
 
@@ -372,7 +383,7 @@ class Orchestrator:
         """
         entries = await self._engine.store.history(instance_id)
         if not entries:
-            await self.get(instance_id)
+            await self.get_row(instance_id)
         return entries
 
     async def list_instances(

@@ -64,7 +64,7 @@ def show(
         say_json(tree) if is_json else _say_tree(tree, "")
         return
     found = api.get(instance_path(instance))
-    tasks = api.get(instance_path(instance, "tasks"))["items"]
+    tasks = _all_tasks(api, instance)
     if is_json:
         say_json({**found, "tasks": tasks})
         return
@@ -93,6 +93,16 @@ def show(
     for failed in found["failed_compensations"]:
         place = f"stage {failed['stage']}, task {failed['task']}"
         say(f"not undone: {place}: {failed['error']['message']}")
+
+
+def _all_tasks(api: Api, instance: str) -> list[Any]:
+    tasks: list[Any] = []
+    offset: int | None = 0
+    while offset is not None:
+        page = api.get(instance_path(instance, "tasks"), offset=offset)
+        tasks += page["items"]
+        offset = page["next_offset"]
+    return tasks
 
 
 def _what_waits(instance: str, stage: dict[str, Any]) -> str:

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from sagabus.core.instance import (
     Instance,
-    InstanceState,
     InstanceStatus,
     Rollback,
     StageRun,
@@ -131,9 +130,8 @@ def summary_of(row: Instance) -> InstanceSummary:
     return InstanceSummary(**_summary_fields(row))
 
 
-def instance_of(state: InstanceState) -> InstanceView:
+def instance_of(row: Instance) -> InstanceView:
     """The whole document of an instance but for its tasks."""
-    row = state.row
     return InstanceView(
         **_summary_fields(row),
         parameters=row.parameters,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Attempt, InstanceState, TaskStatus
+from sagabus.core.instance import Attempt, InstanceState, TaskStatus, run_key
 from sagabus.views.shared import ErrorView, View, error_of, seconds
 
 
@@ -49,13 +49,26 @@ class TaskView(View):
     attempts: list[AttemptView]
 
 
+def in_order(state: InstanceState) -> list[list[Attempt]]:
+    """The attempts of each task, in the order in which they were first sent.
+
+    Those sent together stand by stage and item.
+    """
+    runs = {key: number for number, key in enumerate(state.row.runs)}
+
+    def place(attempts: list[Attempt]) -> tuple[datetime, int, int]:
+        first = attempts[0]
+        return first.created_at, runs.get(run_key(first.stage, first.pass_), 0), first.index
+
+    return sorted(state.attempts.values(), key=place)
+
+
 def tasks_of(state: InstanceState, definition: Definition | None) -> list[TaskView]:
     """Every task and compensation, in the order in which they were first sent.
 
     ``definition`` is the one the instance runs on; without it ``max_retries`` is not known.
     """
-    tries = sorted(state.attempts.values(), key=lambda attempts: attempts[0].created_at)
-    return [_task_of(attempts, definition) for attempts in tries]
+    return [_task_of(attempts, definition) for attempts in in_order(state)]
 
 
 def _task_of(attempts: list[Attempt], definition: Definition | None) -> TaskView:

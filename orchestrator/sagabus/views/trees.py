@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from sagabus.core.instance import InstanceState
 from sagabus.views.instances import InstanceSummary, summary_of
 from sagabus.views.shared import View
+from sagabus.views.tasks import in_order
 
 
 class Tree(View):
@@ -25,7 +26,7 @@ async def tree_of(
 ) -> Tree:
     """The tree below ``state``; ``load`` gives the instances in it."""
     children = []
-    for tries in state.attempts.values():
+    for tries in in_order(state):
         for attempt in tries:
             if not attempt.is_child or attempt.kind != "task" or attempt.agent is None:
                 continue
