@@ -87,6 +87,27 @@ def validate(path: PackFile, is_json: Json = False) -> None:
     raise typer.Exit(_body("validate").run([pack], form="json" if is_json else "text"))
 
 
+@packs.command(name="test")
+def run_tests(
+    path: PackFile,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="The workflows file that names the pack; default: the pack by itself.",
+        ),
+    ] = None,
+    is_json: Json = False,
+) -> None:
+    """Rehearse what is in tests/ of a pack.
+
+    Exit code: 0, or 1 when something else happens than is expected.
+    """
+    raise typer.Exit(_body("pack_test").run(path, file=file, is_json=is_json))
+
+
 @workflow.command(name="show")
 def show_text(
     name: WorkflowName,
