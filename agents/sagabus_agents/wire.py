@@ -298,15 +298,14 @@ class CommandMessage(_Message):
       and ``trace``
     - ``approve``, ``reject``: ``stage``, ``reason``
     - ``answer``: ``stage``, ``data``
-    - ``cancel``: ``reason``
+    - ``pause``, ``resume``, ``cancel``: ``reason``
     - ``undo``, to an instance that carried out a stage of another one: ``parent``, the
       compensation that it is to answer for
-    - ``end``, to such an instance: ``parent``; it tells its end again
     """
 
     kind: Literal["command"] = "command"
     command: Id
-    name: Literal["start", "approve", "reject", "cancel", "answer", "undo", "end"]
+    name: Literal["start", "approve", "reject", "answer", "pause", "resume", "cancel", "undo"]
     arguments: dict[str, Any] = Field(default_factory=dict)
     #: Who asks.
     by: str = Field(default="", max_length=256)

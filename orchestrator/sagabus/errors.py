@@ -29,6 +29,12 @@ What a user sees is ``str(error)``: one sentence that says what is wrong, where,
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+#: Longest sentence about a file; of a longer one the middle is left out.
+_MAX_CHARS: Final = 2_000
+#: Most problems that one error lists.
+_MAX_PROBLEMS: Final = 150
 
 
 class SagabusError(Exception):
@@ -36,16 +42,20 @@ class SagabusError(Exception):
 
 
 class ConfigError(SagabusError):
-    """A configuration file is wrong; ``str`` begins with ``path:line:``."""
+    """A configuration file is wrong; ``str`` is one line and begins with ``path:line:``.
+
+    The file's own words stand in the message, and whoever wrote them may mean harm: what moves a
+    terminal's cursor, or makes text read otherwise than it is, is written out.
+    """
 
     def __init__(
         self, message: str, *, path: Path | str | None = None, line: int | None = None
     ) -> None:
-        self.message = message
+        self.message = _in_one_line(message)
         self.path = str(path) if path is not None else None
         self.line = line
-        place = ":".join(str(part) for part in (self.path, line) if part is not None)
-        super().__init__(f"{place}: {message}" if place else message)
+        place = ":".join(_in_one_line(str(one)) for one in (path, line) if one is not None)
+        super().__init__(f"{place}: {self.message}" if place else self.message)
 
 
 class DefinitionError(ConfigError):
@@ -72,7 +82,12 @@ class InvalidConfigError(ConfigError):
 
     def __init__(self, problems: Sequence[ConfigError]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in problems))
+        self.path = self.line = None
+        lines = [str(problem) for problem in self.problems[:_MAX_PROBLEMS]]
+        if len(self.problems) > _MAX_PROBLEMS:
+            lines.append(f"... and {len(self.problems) - _MAX_PROBLEMS} more problems")
+        self.message = "\n".join(lines)
+        SagabusError.__init__(self, self.message)
 
 
 class SettingsError(SagabusError):
@@ -181,3 +196,14 @@ class UnauthorizedError(SagabusError):
         self.policies = tuple(policies)
         why = f"denied by {', '.join(policies)}" if policies else "no policy permits it"
         super().__init__(f"{principal} may not {action} on {resource}: {why}")
+
+
+def _in_one_line(text: str) -> str:
+    if len(text) > _MAX_CHARS:
+        half = _MAX_CHARS // 2
+        text = f"{text[:half]} ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else " " if one.isspace() else ascii(one)[1:-1] for one in text
+    )

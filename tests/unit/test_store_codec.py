@@ -18,6 +18,7 @@ from sagabus.core.instance import (
     Instance,
     InstanceStatus,
     ParentRef,
+    Pause,
     StageRun,
     StageStatus,
 )
@@ -84,6 +85,7 @@ def _everything() -> Instance:
         warnings=["w"],
         parent=ParentRef("i", "t-1-0", 1),
         root="r",
+        paused=Pause(START, "ann", "later"),
         undo_parent=ParentRef("i", "t-1-0-undo-0", 1),
     )
     row.runs["build-1"] = run

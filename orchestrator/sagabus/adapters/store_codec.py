@@ -22,6 +22,7 @@ from sagabus.core.instance import (
     Gate,
     Instance,
     ParentRef,
+    Pause,
     StageRun,
 )
 from sagabus.errors import InvariantError, StoreError
@@ -62,10 +63,11 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
     return read
 
 
-_READERS: Final = {
-    cls: _reader(cls)
-    for cls in (Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, SecretUse)
-}
+_STORED: Final = (
+    *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause),
+    SecretUse,
+)
+_READERS: Final = {cls: _reader(cls) for cls in _STORED}
 
 
 class CorruptRowError(StoreError):

@@ -27,7 +27,7 @@ class ExecuteRequest(_Request):
 
 
 class CancelRequest(_Request):
-    """End an instance and undo what it did."""
+    """End an instance and undo what it did; or pause it, or let it go on."""
 
     by: str = Field(default="", max_length=256)
     reason: str = Field(default="", max_length=2000)

@@ -171,6 +171,28 @@ async def answer(
     return CommandView(command=command, result=dict(result))
 
 
+@router.post("/{id}/pause", responses=documented(404, 409))
+async def pause(
+    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+) -> CommandView:
+    """Send nothing more, in the instances below neither; what was sent runs to its end."""
+    request = body or CancelRequest()
+    command = key or uuid.uuid4().hex
+    result = await orchestrator.pause(id, by=request.by, reason=request.reason, command=command)
+    return CommandView(command=command, result=dict(result))
+
+
+@router.post("/{id}/resume", responses=documented(404, 409))
+async def resume(
+    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+) -> CommandView:
+    """Let a paused instance, and those below it, go on."""
+    request = body or CancelRequest()
+    command = key or uuid.uuid4().hex
+    result = await orchestrator.resume(id, by=request.by, reason=request.reason, command=command)
+    return CommandView(command=command, result=dict(result))
+
+
 @router.post("/{id}/cancel", responses=documented(404, 409))
 async def cancel(
     orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None

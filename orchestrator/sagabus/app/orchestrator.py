@@ -310,6 +310,28 @@ class Orchestrator:
         """
         return await self._ask(instance_id, "answer", {"stage": stage, "data": data}, by, command)
 
+    async def pause(
+        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
+    ) -> Mapping[str, Any]:
+        """Send nothing more of an instance; what was sent runs to its end.
+
+        Raises:
+            ConflictError: it has ended, or is paused already.
+            InstanceNotFoundError: there is no such instance.
+        """
+        return await self._ask(instance_id, "pause", {"reason": reason}, by, command)
+
+    async def resume(
+        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
+    ) -> Mapping[str, Any]:
+        """Let a paused instance go on.
+
+        Raises:
+            ConflictError: it is not paused.
+            InstanceNotFoundError: there is no such instance.
+        """
+        return await self._ask(instance_id, "resume", {"reason": reason}, by, command)
+
     async def cancel(
         self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
     ) -> Mapping[str, Any]:
@@ -324,7 +346,7 @@ class Orchestrator:
     async def _ask(
         self,
         instance_id: str,
-        name: Literal["approve", "reject", "answer", "cancel"],
+        name: Literal["approve", "reject", "answer", "pause", "resume", "cancel"],
         arguments: dict[str, Any],
         by: str,
         command: str | None,

@@ -1,4 +1,4 @@
-"""Commands that change something: start, approve, reject, answer, cancel."""
+"""Commands that change something: start, approve, reject, answer, pause, resume, cancel."""
 
 import secrets
 from typing import Annotated, Any
@@ -107,6 +107,24 @@ def answer(
     document = {"stage": stage, "data": json_of(data, "--data")}
     reply = _command(url, instance, "answer", document)
     _report(reply, f"{instance}: stage {stage} answered", is_json=is_json)
+
+
+@app.command()
+def pause(
+    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
+) -> None:
+    """Send nothing more of an instance; what was sent runs to its end."""
+    reply = _command(url, instance, "pause", {"reason": reason})
+    _report(reply, f"{instance}: paused", is_json=is_json)
+
+
+@app.command()
+def resume(
+    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
+) -> None:
+    """Let a paused instance go on."""
+    reply = _command(url, instance, "resume", {"reason": reason})
+    _report(reply, f"{instance}: goes on", is_json=is_json)
 
 
 @app.command()

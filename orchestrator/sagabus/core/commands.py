@@ -53,10 +53,13 @@ class UndoChild:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelChild:
-    """Cancel an instance that carries out a stage of this one; its end is still wanted."""
+class CommandChild:
+    """Ask an instance that carries out a stage of this one what a person asked of this one."""
 
     child: str
+    name: Literal["cancel", "pause", "resume"]
+    #: Id of the command: the same again changes nothing.
+    command: str
     reason: str
     #: The instance above.
     by: str
@@ -125,7 +128,7 @@ Command = (
     | WithdrawTask
     | StartChild
     | UndoChild
-    | CancelChild
+    | CommandChild
     | TellParent
     | AuthorizeTask
     | AnswerClaim

@@ -102,6 +102,26 @@ class EndAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """A person stops the instance for a while: what was sent goes on, nothing else is sent."""
+
+    at: datetime
+    command: str
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """A person lets a paused instance go on."""
+
+    at: datetime
+    command: str
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """A person ends the instance; what it did is undone."""
 
@@ -176,6 +196,8 @@ Event = (
     | InquiryAnswered
     | UndoRequested
     | EndAsked
+    | PauseRequested
+    | ResumeRequested
     | CancelRequested
     | WorkflowTimerFired
     | GateTimerFired

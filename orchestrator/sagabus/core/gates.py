@@ -8,6 +8,9 @@ from sagabus.core.instance import Gate, InstanceStatus, StageRun, StageStatus
 from sagabus.core.scope import scope_of
 from sagabus.core.transition import Transition
 
+#: In which people are asked, and may answer.
+ANSWERABLE = frozenset({InstanceStatus.RUNNING, InstanceStatus.WAITING, InstanceStatus.PAUSED})
+
 
 def ask(t: Transition, key: str, run: StageRun, approval: Approval) -> None:
     """Open the gate before a stage."""
@@ -70,7 +73,7 @@ def refusal(t: Transition, stage: str, *, is_inquiry: bool) -> str:
         return f"stage {stage!r} was {gate.decision.replace('_', ' ')}{by}{at} already"
     if gate is None and not is_inquiry and known.approval is None:
         return f"stage {stage!r} asks for no approval"
-    if t.row.status not in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
+    if t.row.status not in ANSWERABLE:
         return f"the instance is {t.row.status}: nobody waits for stage {stage!r}"
     return f"stage {stage!r} is not reached yet: answer when it waits"
 
@@ -86,11 +89,15 @@ def stop_clock(t: Transition) -> None:
 def keep_clock(t: Transition) -> None:
     """Stop the workflow's clock while it waits for a person and nothing else; say so in status."""
     row = t.row
+    if row.paused is not None:
+        row.status = InstanceStatus.PAUSED
+        stop_clock(t)
+        return
     is_waiting = row.in_flight == 0 and not row.unfilled
     if is_waiting and row.status is not InstanceStatus.WAITING:
         row.status = InstanceStatus.WAITING
         stop_clock(t)
-    elif not is_waiting and row.status is InstanceStatus.WAITING:
+    elif not is_waiting and row.status is not InstanceStatus.RUNNING:
         row.status = InstanceStatus.RUNNING
         if row.remaining_s is not None:
             row.deadline_at = t.at + timedelta(seconds=row.remaining_s)

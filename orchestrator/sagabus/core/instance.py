@@ -229,6 +229,15 @@ class ParentRef:
 
 
 @dataclass(slots=True)
+class Pause:
+    """Nothing more is sent until somebody lets the instance go on."""
+
+    at: datetime
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(slots=True)
 class Failing:
     """A run has led to ``fail``: what it started besides runs to its end first."""
 
@@ -274,6 +283,7 @@ class Instance:
     seq: int = 0
     error: Failure | None = None
     cancel_requested: bool = False
+    paused: Pause | None = None
     rollback: Rollback = "none"
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)

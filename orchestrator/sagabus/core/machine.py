@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, assert_never
 
-from sagabus.core import children, claims, ending, operators, results, routes, saga, stages, timers
+from sagabus.core import (
+    children,
+    claims,
+    ending,
+    gates,
+    operators,
+    results,
+    routes,
+    saga,
+    stages,
+    timers,
+)
 from sagabus.core.commands import AnswerCommand, SetTimer
 from sagabus.core.definition import Definition
 from sagabus.core.events import (
@@ -21,8 +32,10 @@ from sagabus.core.events import (
     GateTimerFired,
     InquiryAnswered,
     MoreToSend,
+    PauseRequested,
     PolicyDecided,
     ResultReceived,
+    ResumeRequested,
     StartRequested,
     TaskRefused,
     UndoRequested,
@@ -84,6 +97,10 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return children.undo(t, event)
         case EndAsked():
             return children.tell_again(t, event)
+        case PauseRequested():
+            return operators.pause(t, event)
+        case ResumeRequested():
+            return operators.resume(t, event)
         case CancelRequested():
             return operators.cancel(t, event)
         case WorkflowTimerFired():
@@ -106,7 +123,7 @@ def _conclude(t: Transition) -> None:
     row = t.row
     row.updated_at = t.at
     row.wake_at = row.deadline_at
-    if row.status in {InstanceStatus.WAITING, InstanceStatus.RUNNING}:
+    if row.status in gates.ANSWERABLE:
         for _, run in t.active_runs():
             due = run.gate.due_at if run.gate is not None and run.gate.decision is None else None
             if due is not None and (row.wake_at is None or due < row.wake_at):

@@ -2,8 +2,16 @@
 
 from sagabus.core import ending, gates, saga, stages
 from sagabus.core.commands import AnswerCommand
-from sagabus.core.events import ApprovalAnswered, CancelRequested, InquiryAnswered
-from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
+from sagabus.core.events import (
+    ApprovalAnswered,
+    CancelRequested,
+    InquiryAnswered,
+    PauseRequested,
+    ResumeRequested,
+)
+from sagabus.core.instance import Answer, Failure, InstanceStatus, Pause, StageRun
+from sagabus.core.subworkflows import pass_on
+from sagabus.core.timers import timers_of
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -64,7 +72,7 @@ def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
 
 
 def _waiting(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:
-    if t.row.status not in {InstanceStatus.RUNNING, InstanceStatus.WAITING}:
+    if t.row.status not in gates.ANSWERABLE:
         return None
     return gates.waiting_run(t, stage, is_inquiry=is_inquiry)
 
@@ -85,6 +93,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         message = f"the instance is ending already: it will be {row.outcome}"
         return _refuse(t, event.command, message)
     row.cancel_requested = True
+    row.paused = None
     data = {"by": event.by, "reason": event.reason}
     t.record("WorkflowCancelRequested", data)
     if is_parked and row.undo_order is not None:
@@ -95,6 +104,45 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         saga.begin(t, Failure("cancelled", f"cancelled by {event.by or 'an operator'}{why}"))
     ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
+    return None
+
+
+def pause(t: Transition, event: PauseRequested) -> Ignored | None:
+    """Send nothing more, in the instances below neither; what was sent runs to its end."""
+    known = _known_answer(t, event.command)
+    if known is not None:
+        return known
+    row = t.row
+    if row.status.is_terminal or row.status is InstanceStatus.NEEDS_OPERATOR:
+        return _refuse(t, event.command, f"the instance is {row.status}: nothing to pause")
+    if row.paused is not None:
+        by = f" by {row.paused.by}" if row.paused.by else ""
+        return _refuse(t, event.command, f"the instance is paused already{by}")
+    row.paused = Pause(t.at, event.by, event.reason)
+    t.record("WorkflowPaused", {"by": event.by, "reason": event.reason})
+    for command in pass_on(t.state, "pause", event.command, event.reason):
+        t.do(command)
+    t.answer(event.command, Answer(ok=True, result={"id": row.id}))
+    return None
+
+
+def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
+    """Let a paused instance, and those below it, go on."""
+    known = _known_answer(t, event.command)
+    if known is not None:
+        return known
+    row = t.row
+    if row.paused is None:
+        return _refuse(t, event.command, "the instance is not paused")
+    row.paused = None
+    t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
+    for command in pass_on(t.state, "resume", event.command, event.reason):
+        t.do(command)
+    if row.status is InstanceStatus.COMPENSATING:
+        saga.proceed(t)
+    for timer in timers_of(t.state):  # those that came up meanwhile were let pass
+        t.do(timer)
+    t.answer(event.command, Answer(ok=True, result={"id": row.id}))
     return None
 
 

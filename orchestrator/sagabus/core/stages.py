@@ -37,6 +37,7 @@ _BROKEN: dict[type[Exception], str] = {
     LimitError: "limit",
     NoChoiceError: "no_decision",
 }
+_FORWARD = frozenset({InstanceStatus.RUNNING, InstanceStatus.WAITING, InstanceStatus.PAUSED})
 BrokenError = (TemplateError, LimitError, NoChoiceError)
 
 
@@ -52,7 +53,7 @@ def is_forward(row: Instance) -> bool:
     """True while tasks may be sent: not failed, not cancelled, not parked; or at the very end."""
     if row.status is InstanceStatus.COMPENSATING:
         return row.outcome is not None
-    return row.status in {InstanceStatus.RUNNING, InstanceStatus.WAITING}
+    return row.status in _FORWARD
 
 
 # --- beginning ----------------------------------------------------------------------------------

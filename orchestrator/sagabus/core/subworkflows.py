@@ -1,6 +1,8 @@
 """What an instance asks of the instances that carry out its stages; their side is ``children``."""
 
-from sagabus.core.commands import CancelChild, StartChild, UndoChild
+from typing import Literal
+
+from sagabus.core.commands import CommandChild, StartChild, UndoChild
 from sagabus.core.definition import Definition
 from sagabus.core.instance import (
     Attempt,
@@ -53,15 +55,32 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
 
 def ask_again(
     definition: Definition, state: InstanceState, attempt: Attempt
-) -> list[StartChild | UndoChild | CancelChild]:
+) -> list[StartChild | UndoChild | CommandChild]:
     """Everything that was asked for an attempt without an answer."""
-    asked: list[StartChild | UndoChild | CancelChild] = [ask(definition, state, attempt)]
+    asked: list[StartChild | UndoChild | CommandChild] = [ask(definition, state, attempt)]
     is_given_up = attempt.error is not None or state.row.status is InstanceStatus.COMPENSATING
     if attempt.kind == "task" and is_given_up:
         asked.append(cancel(state, attempt, "the instance above ends"))
     return asked
 
 
-def cancel(state: InstanceState, attempt: Attempt, reason: str) -> CancelChild:
+def cancel(state: InstanceState, attempt: Attempt, reason: str) -> CommandChild:
     """End the instance that carries out ``attempt``; it undoes what it did, and tells."""
-    return CancelChild(child_of(state, attempt), reason, state.row.id)
+    child = child_of(state, attempt)
+    return CommandChild(child, "cancel", f"{child}-cancel", reason, state.row.id)
+
+
+def pass_on(
+    state: InstanceState, name: Literal["pause", "resume"], command: str, reason: str
+) -> list[CommandChild]:
+    """Ask the same of every instance that is carrying out a stage of this one."""
+    children = [
+        child_of(state, attempt)
+        for tries in state.attempts.values()
+        for attempt in tries[-1:]
+        if attempt.is_child and attempt.is_unanswered
+    ]
+    return [
+        CommandChild(child, name, child_id(command, child, 1), reason, state.row.id)
+        for child in children
+    ]

@@ -66,6 +66,8 @@ def may_have_acted(attempt: Attempt) -> bool:
 
 def may_send(t: Transition) -> bool:
     """True while the instance may have one more task in flight, and this event send it."""
+    if t.row.paused is not None:
+        return False
     limit = t.definition.max_parallel_tasks
     return t.sends_left > 0 and (limit == 0 or t.row.in_flight < limit)
 

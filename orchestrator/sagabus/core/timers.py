@@ -33,6 +33,8 @@ from sagabus.core.transition import Ignored, Transition
 
 def go_on(t: Transition, event: MoreToSend) -> Ignored | None:
     """Send what the last event left."""
+    if t.row.paused is not None:
+        return Ignored("paused")
     if t.row.status is InstanceStatus.COMPENSATING:
         saga.proceed(t)
         return None
@@ -84,6 +86,8 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt is None or attempt.due_at is None or event.at < attempt.due_at:
         return Ignored("timer_out_of_date")
     if attempt.retry:
+        if t.row.paused is not None:
+            return Ignored("paused")
         if attempt.kind == "task" and not stages.is_forward(t.row):
             return Ignored("parked")
         start_retry(t, attempt)

@@ -111,6 +111,10 @@ def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None)
             return here.error(details["msg"], is_whole=details["msg"].startswith("`"))
         case "literal_error":
             return here.error(f"{_shown(details['input'])} is none of {context['expected']}")
+        case "too_long":
+            return here.error(
+                f"has {context['actual_length']} entries; at most {context['max_length']}"
+            )
         case "too_short":
             return here.error("is empty; write at least one entry")
         case "greater_than_equal":

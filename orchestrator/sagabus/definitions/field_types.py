@@ -16,6 +16,10 @@ from sagabus_agents.wire import ROLE_PATTERN
 
 #: Task ids, made of the stage's name and numbers, have 64 characters.
 MAX_STAGE_NAME: Final = 40
+#: Entries of a list of targets, of routes or of a decision.
+MAX_TARGETS: Final = 500
+#: Tables in one ``publish``.
+_MAX_PUBLISHED: Final = 100
 _STAGE_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_STAGE_NAME - 1}}}")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?")
 _ACTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
@@ -174,6 +178,7 @@ JsonTable = Annotated[dict[str, Any], AfterValidator(_table)]
 PublishList = Annotated[
     list[JsonTable],
     BeforeValidator(_as_list),
+    Field(max_length=_MAX_PUBLISHED),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
 ]
 Prompt = Annotated[str, Field(max_length=2_000)]
@@ -187,7 +192,10 @@ ItemList = Annotated[
 ]
 #: Names of stages; whether there are such stages is for lint to say.
 Targets = Annotated[
-    list[str], BeforeValidator(_as_list), Field(min_length=1), WithJsonSchema(_ONE_OR_MORE)
+    list[str],
+    BeforeValidator(_as_list),
+    Field(min_length=1, max_length=MAX_TARGETS),
+    WithJsonSchema(_ONE_OR_MORE),
 ]
 Join = Annotated[
     Any,

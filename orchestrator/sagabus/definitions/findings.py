@@ -15,6 +15,12 @@ from sagabus.errors import DefinitionError
 
 #: Names that one sentence lists.
 MAX_SHOWN: Final = 12
+#: Mistakes, and doubts, that are worth telling at once.
+MAX_FINDINGS: Final = 100
+
+
+class EnoughFoundError(Exception):
+    """So much is wrong that the rest is not looked for."""
 
 
 @dataclass(slots=True)
@@ -25,12 +31,33 @@ class Findings:
     warnings: list[DefinitionError] = field(default_factory=list)
 
     def add(self, place: Place, message: str, *, is_whole: bool = False) -> None:
-        """``message`` is wrong at ``place``; ``is_whole``: it names the key itself."""
+        """``message`` is wrong at ``place``; ``is_whole``: it names the key itself.
+
+        Raises:
+            EnoughFoundError: it is the ``MAX_FINDINGS``th.
+        """
         self.problems.append(place.error(message, is_whole=is_whole))
+        if len(self.problems) >= MAX_FINDINGS:
+            more = "there may be more mistakes like these; correct them first"
+            self.problems.append(place.error(more, is_whole=True))
+            raise EnoughFoundError
+
+    def extend(self, found: "Findings") -> None:
+        """What was ``found`` of one workflow, too.
+
+        Raises:
+            EnoughFoundError: it is more than ``MAX_FINDINGS`` in all.
+        """
+        self.problems += found.problems
+        room = max(0, MAX_FINDINGS - len(self.warnings))
+        self.warnings += found.warnings[:room]
+        if len(self.problems) > MAX_FINDINGS:
+            raise EnoughFoundError
 
     def doubt(self, place: Place, message: str) -> None:
-        """``message`` is doubtful at ``place``."""
-        self.warnings.append(place.error(message))
+        """``message`` is doubtful at ``place``; what is too much to read is not kept."""
+        if len(self.warnings) < MAX_FINDINGS:
+            self.warnings.append(place.error(message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import DRAFT202012
 
 from sagabus.definitions.keys import did_you_mean
+from sagabus.definitions.schema_budget import BoundedValidator, TooMuchError, errors_of
 
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 #: Problems of one value that are worth telling.
@@ -45,11 +46,11 @@ class Schema:
     document: Mapping[str, Any]
     #: Problems never show the value.
     is_secret: bool = False
-    _validator: Draft202012Validator = field(init=False, repr=False, compare=False)
+    _validator: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # A registry of its own knows nothing and fetches nothing.
-        validator = Draft202012Validator(
+        validator = BoundedValidator(
             dict(self.document),
             registry=Registry(),
             format_checker=Draft202012Validator.FORMAT_CHECKER,
@@ -59,7 +60,9 @@ class Schema:
     def problems(self, value: Any) -> list[str]:
         """Everything that is wrong with ``value``, a sentence each, ``MAX_PROBLEMS`` at most."""
         try:
-            errors = list(islice(self._validator.iter_errors(value), MAX_PROBLEMS))
+            errors = list(islice(errors_of(self._validator, value), MAX_PROBLEMS))
+        except TooMuchError as error:
+            return [str(error)]
         except RecursionError:
             return ["the schema refers to itself without end, or the value is nested too deeply"]
         except (Unresolvable, re.error) as error:
@@ -91,6 +94,8 @@ def _broken(schema: dict[str, Any]) -> tuple[SchemaPath, str] | None:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return tuple(error.absolute_path), f"not valid JSON Schema: {_cut(error.message)}"
+    except OverflowError as error:  # a repetition in a pattern
+        return (), f"not valid JSON Schema: {error}"
     return None
 
 

@@ -5,6 +5,7 @@ its own digest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,7 @@ from sagabus.core.definition import Definition
 from sagabus.definitions.actions import ActionMetadata, Carrier, UnknownActionError, carrier_of
 from sagabus.definitions.compile import compile_workflow
 from sagabus.definitions.explain import Place
-from sagabus.definitions.findings import Findings, Subject
+from sagabus.definitions.findings import EnoughFoundError, Findings, Subject
 from sagabus.definitions.lint import lint_workflow
 from sagabus.definitions.models import EngineModel, StageModel, WorkflowModel
 from sagabus.definitions.snapshot import Links, depth_of
@@ -65,8 +66,10 @@ def link(
     where they are not, and of two the first counts.
     """
     linking = _Linking(sources, engine, actions, external)
-    for source in linking.in_order():
-        linking.check_and_compile(source)
+    with suppress(EnoughFoundError):
+        linking.resolve()
+        for source in linking.in_order():
+            linking.check_and_compile(source)
     names = dict.fromkeys(source.name for source in sources)
     return Linked(
         definitions={name: linking.made[name] for name in names if name in linking.made},
@@ -114,7 +117,14 @@ class _Linking:
             name: [_Call(called, None) for called in definition.workflows]
             for name, definition in self._external.items()
         }
-        for source in sources:
+
+    def resolve(self) -> None:
+        """Find out what the actions of all stages stand for.
+
+        Raises:
+            EnoughFoundError: see ``Findings.add``; also of the other methods.
+        """
+        for source in self._sources:
             self._resolve(source)
 
     def in_order(self) -> Iterator[WorkflowSource]:
@@ -143,8 +153,7 @@ class _Linking:
             pack_config=source.pack_config,
         )
         findings = lint_workflow(subject)
-        self.found.problems += findings.problems
-        self.found.warnings += findings.warnings
+        self.found.extend(findings)
         if findings.problems or source in self._faulty or len(children) < len(called):
             return
         if source.model is not None and self._named[source.model.name] is source:

@@ -1,7 +1,9 @@
 """Rules of the language that go beyond the shape of one table."""
 
+from contextlib import suppress
+
 from sagabus.definitions.explain import Place
-from sagabus.definitions.findings import Findings, Subject
+from sagabus.definitions.findings import EnoughFoundError, Findings, Subject
 from sagabus.definitions.lint_calls import lint_calls
 from sagabus.definitions.lint_graph import lint_graph
 from sagabus.definitions.lint_saga import lint_saga
@@ -10,14 +12,15 @@ from sagabus.definitions.lint_values import lint_values
 
 
 def lint_workflow(subject: Subject) -> Findings:
-    """Everything that is wrong with a workflow beside its shape, and what is doubtful."""
+    """Everything that is wrong with a workflow beside its shape, and what is doubtful.
+
+    Of very many mistakes the first are told: the search for more takes its time.
+    """
     found = Findings()
-    _check_names(subject, found)
-    lint_stages(subject, found)
-    lint_graph(subject, found)
-    lint_saga(subject, found)
-    lint_calls(subject, found)
-    lint_values(subject, found)
+    rules = (_check_names, lint_stages, lint_graph, lint_saga, lint_calls, lint_values)
+    with suppress(EnoughFoundError):
+        for rule in rules:
+            rule(subject, found)
     return found
 
 

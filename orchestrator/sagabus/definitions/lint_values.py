@@ -27,8 +27,8 @@ def lint_values(subject: Subject, found: Findings) -> None:
     """Check everything in a workflow that is a value, and may hold expressions."""
     _check_schemas(subject, found)
     for where in template_places(subject):
-        for problem in _template_problems(where):
-            found.problems.append(problem)
+        for place, problem in _template_problems(where):
+            found.add(place, problem)
         for place in _plain_secrets(where.place, where.value):
             found.doubt(
                 place,
@@ -64,13 +64,14 @@ def _check_parameter(here: Place, name: str, declared: Mapping[str, Any], found:
         found.doubt(here.at("default"), "a secret in plain text; leave the default out")
 
 
-def _template_problems(where: TemplatePlace) -> Iterator[Any]:
+def _template_problems(where: TemplatePlace) -> Iterator[tuple[Place, str]]:
     for key in keys_with_expressions(where.value):
-        yield where.place.error(f'the key "{key}" is not evaluated; write expressions as values')
+        yield where.place, f'the key "{key}" is not evaluated; write expressions as values'
     if where.is_single and isinstance(where.value, str) and not _is_single(where.value):
-        yield where.place.error(
+        yield (
+            where.place,
             f"{_shown(where.value)!r} gives text; write one expression alone, as in "
-            '"{{ parameters.x }}"'
+            '"{{ parameters.x }}"',
         )
         return
     for path, text in texts_of(where.value):
@@ -78,14 +79,15 @@ def _template_problems(where: TemplatePlace) -> Iterator[Any]:
         try:
             compile_value(text, "")
         except TemplateError as error:
-            yield here.error(f"{error} in {_shown(text)}")
+            yield here, f"{error} in {_shown(text)}"
             continue
         for problem in check_names(text, where.visible):
-            yield here.error(f"{problem}, in {_shown(text)}")
+            yield here, f"{problem}, in {_shown(text)}"
         if not where.takes_secrets and uses_secrets(text):
-            yield here.error(
+            yield (
+                here,
                 "a secret is known to agents alone; read it in the input of a stage with agents, "
-                f"in {_shown(text)}"
+                f"in {_shown(text)}",
             )
 
 

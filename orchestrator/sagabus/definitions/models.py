@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sagabus.core.definition import Backoff
 from sagabus.definitions.durations import Duration
 from sagabus.definitions.field_types import (
+    MAX_TARGETS,
     Action,
     Condition,
     ItemList,
@@ -98,9 +99,9 @@ Routes = Annotated[
         as_routes,
         json_schema_input_type=str | list[str] | list[RouteModel],
     ),
-    Field(min_length=1),
+    Field(min_length=1, max_length=MAX_TARGETS),
 ]
-Decision = Annotated[list[ChoiceModel], Field(min_length=1)]
+Decision = Annotated[list[ChoiceModel], Field(min_length=1, max_length=MAX_TARGETS)]
 
 
 class ChildModel(_Table):
@@ -210,9 +211,9 @@ class DefaultsModel(_Table):
 class LimitsModel(_Table):
     """``[engine.limits]``; each error names the limit."""
 
-    max_stages: int = Field(default=500, ge=1)
+    max_stages: int = Field(default=500, ge=1, le=1_000)
     max_items: int = Field(default=10_000, ge=1)
-    max_depth: int = Field(default=8, ge=1)
+    max_depth: int = Field(default=8, ge=1, le=64)
     max_passes: int = Field(default=1_000, ge=1)
     max_payload_bytes: int = Field(default=524_288, ge=1_024, le=900 * 1_024)
 

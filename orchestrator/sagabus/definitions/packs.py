@@ -8,6 +8,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from sagabus.definitions.explain import Place, explain
 from sagabus.definitions.field_types import is_role
-from sagabus.definitions.findings import Findings
+from sagabus.definitions.findings import EnoughFoundError, Findings
 from sagabus.definitions.json_schema import schema_problems
 from sagabus.definitions.pack import Pack, PackAction, PackRule, Scan
 from sagabus.definitions.pack_config import resolve_config
@@ -142,7 +143,9 @@ class _PackReader:
         if place is None or model is None:
             return {}
         found = Findings()
-        config = resolve_config(place, model, found)
+        config: dict[str, Any] = {}
+        with suppress(EnoughFoundError):
+            config = resolve_config(place, model, found)
         self._scan.problems += found.problems
         self._scan.warnings += found.warnings
         return config
@@ -196,11 +199,12 @@ class _PackReader:
 
     def _has_sound_schemas(self, place: Place, model: ActionModel) -> bool:
         found = Findings()
-        for name, declared in (model.parameters or {}).items():
-            for at, problem in parameter_problems(name, declared):
-                found.add(place.at("parameters", name, *at), problem)
-        for at, problem in schema_problems(model.output) if model.output is not None else ():
-            found.add(place.at("output", *at), problem)
+        with suppress(EnoughFoundError):
+            for name, declared in (model.parameters or {}).items():
+                for at, problem in parameter_problems(name, declared):
+                    found.add(place.at("parameters", name, *at), problem)
+            for at, problem in schema_problems(model.output) if model.output is not None else ():
+                found.add(place.at("output", *at), problem)
         self._scan.problems += found.problems
         return not found.problems
 

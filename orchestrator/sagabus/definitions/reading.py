@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from sagabus.definitions.explain import Place, explain
+from sagabus.definitions.findings import MAX_FINDINGS
 from sagabus.definitions.linking import WorkflowSource
 from sagabus.definitions.models import EngineModel, FileModel, StageModel, WorkflowModel
 from sagabus.definitions.pack import Pack, Scan
@@ -146,6 +147,9 @@ def _add_workflows(sources: Sequence[SourceFile], reading: Reading) -> None:
             reading.problems.append(ConfigError(problem, path=source.path))
             continue
         for index in range(count):
+            if len(reading.problems) > MAX_FINDINGS:
+                # More would take its time to be found, and nobody reads it.
+                return
             place = Place(source, ("workflows", index))
             if found := workflow_source(place, reading, reading.problems):
                 reading.workflows.append(found)
@@ -261,6 +265,8 @@ def _take_scan(directory: Path, reading: Reading) -> None:
 def _check_names(reading: Reading) -> None:
     first: dict[str, Place] = {}
     for one in reading.workflows:
+        if len(reading.problems) > MAX_FINDINGS:
+            return
         place = one.place.at("name")
         name = place.value
         if not isinstance(name, str):

@@ -7,9 +7,11 @@ from typing import Any, Final, Literal
 
 from sagabus.errors import ConfigError
 
-MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_FILE_BYTES: Final = 512 * 1024
 #: Values of a file, and its tables and lists.
 MAX_NODES: Final = 50_000
+#: Levels of tables and lists in it.
+MAX_DEPTH: Final = 64
 
 #: Keys of tables and indices of lists, from the root.
 KeyPath = tuple[str | int, ...]

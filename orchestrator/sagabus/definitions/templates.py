@@ -24,9 +24,9 @@ from sagabus.definitions.sandbox import SANDBOX, bounded
 from sagabus.definitions.template_budget import MAX_LENGTH, CostError
 from sagabus.definitions.template_rendering import Rendering
 from sagabus.definitions.template_secrets import SecretText, placed, placeholders
+from sagabus.definitions.template_size import check_depth, check_size
 from sagabus.definitions.template_values import json_of
 
-MAX_TEMPLATE_LENGTH: Final = 65_536
 _MAX_REASON_CHARS: Final = 500
 _PLAIN = frozenset({dict, list, str, int, float, bool, type(None)})
 _MARKS = re.compile(r"\{\{|\{%|\{#")
@@ -147,14 +147,16 @@ def parse_text(text: str) -> nodes.Template:
     Raises:
         ValueError: it is not valid, or uses a tag that needs other templates.
     """
-    if len(text) > MAX_TEMPLATE_LENGTH:
-        raise ValueError(f"{len(text):,} characters; at most {MAX_TEMPLATE_LENGTH:,}")
+    check_size(text)
     try:
         tree = SANDBOX.parse(text)
     except TemplateSyntaxError as error:
         raise ValueError(error.message) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except ValueError as error:  # Python's own bound on the digits of a number
+        raise ValueError("a number of more digits than any value may have") from error
+    check_depth(tree)
     _check_tags(tree)
     return tree
 

@@ -1,12 +1,21 @@
 """Reads TOML: its data, and where everything in it stands."""
 
+import re
 from pathlib import Path
+from typing import Final
 
 import tomli
 
-from sagabus.definitions.source_file import MAX_NODES, SourceFile, read_text
-from sagabus.definitions.toml_positions import key_lines
+from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, SourceFile, read_text
+from sagabus.definitions.toml_positions import DepthError, TooManyKeysError, key_lines
 from sagabus.errors import ConfigError
+
+#: Parts of one dotted key: the time that tomli takes grows with the square of their number.
+MAX_KEY_PARTS: Final = 10
+_PART: Final = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_LONG_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}){{{MAX_KEY_PARTS}}}")
+#: What Python does not read as a number.
+_LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
 
 
 def read_toml(path: Path) -> SourceFile:
@@ -24,13 +33,35 @@ def parse_toml(text: str, path: Path) -> SourceFile:
     Raises:
         ConfigError: it is not TOML, or too much of it.
     """
+    if found := _LONG_KEY.search(text):
+        line = text.count("\n", 0, found.start()) + 1
+        raise ConfigError(
+            f"a key has more than {MAX_KEY_PARTS} parts with dots between", path=path, line=line
+        )
     try:
         data = tomli.loads(text)
+        lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error.msg}", path=path, line=error.lineno) from error
+    except DepthError as error:
+        raise _too_deep(path, error.line) from error
     except RecursionError as error:
-        raise ConfigError("arrays or tables are nested too deeply", path=path) from error
-    lines = key_lines(text)
-    if len(lines) > MAX_NODES:
-        raise ConfigError(f"more than {MAX_NODES} keys; split it with `include`", path=path)
+        raise _too_deep(path) from error
+    except TooManyKeysError as error:
+        raise ConfigError(
+            f"more than {MAX_NODES} keys; split it with `include`", path=path
+        ) from error
+    except ValueError as error:  # Python's own bound on the digits of a number
+        number = _LONG_NUMBER.search(text)
+        raise ConfigError(
+            "a number has too many digits; write it as text",
+            path=path,
+            line=text.count("\n", 0, number.start()) + 1 if number else None,
+        ) from error
     return SourceFile(path=path, data=data, lines=lines)
+
+
+def _too_deep(path: Path, line: int | None = None) -> ConfigError:
+    return ConfigError(
+        f"tables and lists are nested more than {MAX_DEPTH} deep", path=path, line=line
+    )

@@ -9,7 +9,7 @@ from bisect import bisect_right
 
 import tomli
 
-from sagabus.definitions.source_file import KeyPath
+from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, KeyPath
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -25,8 +25,25 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}\n#]+")
 
 
+class TooManyKeysError(Exception):
+    """There are more than ``MAX_NODES`` keys and elements."""
+
+
+class DepthError(Exception):
+    """Tables and arrays are nested more than ``MAX_DEPTH`` deep."""
+
+    def __init__(self, line: int) -> None:
+        self.line = line
+        super().__init__(line)
+
+
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Line (from 1) where each key, table and array element of ``text`` first appears."""
+    """Line (from 1) where each key, table and array element of ``text`` first appears.
+
+    Raises:
+        TooManyKeysError: it has more of them than a file may have.
+        DepthError: it is nested more deeply than a file may be.
+    """
     scan = _Scan(text)
     scan.document()
     return scan.lines
@@ -122,4 +139,9 @@ class _Scan:
         return self.pos
 
     def _record(self, path: KeyPath, offset: int) -> None:
-        self.lines.setdefault(path, bisect_right(self._newlines, offset - 1) + 1)
+        line = bisect_right(self._newlines, offset - 1) + 1
+        if len(path) > MAX_DEPTH:
+            raise DepthError(line)
+        self.lines.setdefault(path, line)
+        if len(self.lines) > MAX_NODES:
+            raise TooManyKeysError

@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from sagabus.definitions.source_file import MAX_NODES, KeyPath, read_text
+from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, KeyPath, read_text
 from sagabus.definitions.yaml_scalars import (
     LIST,
     TABLE,
@@ -25,7 +25,6 @@ from sagabus.definitions.yaml_scalars import (
 )
 from sagabus.errors import ConfigError, InvalidConfigError
 
-MAX_DEPTH: Final = 64
 #: A text counts as a value once more for every so many characters: aliases repeat it.
 _TEXT_UNIT: Final = 128
 #: Mistakes of a file that are worth telling.

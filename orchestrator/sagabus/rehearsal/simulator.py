@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sagabus.core.commands import (
     AuthorizeTask,
-    CancelChild,
     Command,
+    CommandChild,
     DispatchTask,
     SetTimer,
     StartChild,
@@ -269,7 +269,7 @@ class _Stage:
                 self._later(
                     command.child, timedelta(), UndoRequested(self._now, "undo", command.parent)
                 )
-            case CancelChild() if command.child in self._states:
+            case CommandChild(name="cancel") if command.child in self._states:
                 event = CancelRequested(self._now, "cancel", command.by, command.reason)
                 self._later(command.child, timedelta(), event)
             case TellParent() if command.parent.instance in self._states:

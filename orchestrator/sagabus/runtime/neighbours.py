@@ -8,7 +8,7 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-from sagabus.core.commands import CancelChild, StartChild, TellParent, UndoChild
+from sagabus.core.commands import CommandChild, StartChild, TellParent, UndoChild
 from sagabus.core.instance import Failure, ParentRef
 from sagabus.ports import Bus
 from sagabus.runtime.payloads import send_result
@@ -23,7 +23,7 @@ from sagabus_agents.wire import (
 #: Room for what surrounds parameters and outputs in their message.
 _ENVELOPE_BYTES = 4_096
 
-Neighbourly = StartChild | UndoChild | CancelChild | TellParent
+Neighbourly = StartChild | UndoChild | CommandChild | TellParent
 
 
 async def tell_neighbour(bus: Bus, instance: str, command: Neighbourly) -> None:
@@ -34,8 +34,9 @@ async def tell_neighbour(bus: Bus, instance: str, command: Neighbourly) -> None:
         case UndoChild():
             arguments = {"parent": asdict(command.parent)}
             await _command(bus, command.child, "undo", arguments, command.parent.instance)
-        case CancelChild():
-            await _command(bus, command.child, "cancel", {"reason": command.reason}, command.by)
+        case CommandChild():
+            why: dict[str, Any] = {"reason": command.reason}
+            await _command(bus, command.child, command.name, why, command.by, id_=command.command)
         case TellParent():
             await _tell_parent(bus, instance, command)
 
@@ -62,9 +63,13 @@ def refusal(parent: ParentRef, failure: Failure) -> TellParent:
     return TellParent(parent, "failed", error=failure)
 
 
-async def _command(bus: Bus, instance: str, name: Any, arguments: dict[str, Any], by: str) -> int:
+async def _command(
+    bus: Bus, instance: str, name: Any, arguments: dict[str, Any], by: str, *, id_: str = ""
+) -> int:
     """Send a command, unless it is too large; gives its size in bytes."""
-    message = CommandMessage(command=f"{instance}-{name}", name=name, arguments=arguments, by=by)
+    message = CommandMessage(
+        command=id_ or f"{instance}-{name}", name=name, arguments=arguments, by=by
+    )
     data = message.model_dump_json().encode()
     size = len(data) + _ENVELOPE_BYTES
     if size <= MAX_MESSAGE_BYTES:

@@ -10,8 +10,8 @@ import structlog
 
 from sagabus.core.commands import (
     AnswerClaim,
-    CancelChild,
     Command,
+    CommandChild,
     SetTimer,
     StartChild,
     TellParent,
@@ -84,7 +84,7 @@ async def tell(bus: Bus, instance: str, command: Command) -> None:
                 task=attempt.task, attempt=attempt.attempt, reason=command.reason
             )
             await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
-        case StartChild() | UndoChild() | CancelChild() | TellParent():
+        case StartChild() | UndoChild() | CommandChild() | TellParent():
             await tell_neighbour(bus, instance, command)
         case _:
             pass  # tasks are published together; the rest is told when all is published

@@ -14,6 +14,8 @@ from sagabus.core.events import (
     ClaimReceived,
     Event,
     InquiryAnswered,
+    PauseRequested,
+    ResumeRequested,
     UndoRequested,
 )
 from sagabus.core.instance import ParentRef
@@ -147,6 +149,10 @@ def _command(message: CommandMessage, at: datetime) -> Event:
         case "cancel":
             cancel = _Cancel.model_validate(arguments)
             return CancelRequested(at, message.command, message.by, cancel.reason)
+        case "pause" | "resume":
+            why = _Cancel.model_validate(arguments).reason
+            make = PauseRequested if message.name == "pause" else ResumeRequested
+            return make(at, message.command, message.by, why)
         case "answer":
             answer = _AnswerInquiry.model_validate(arguments)
             return InquiryAnswered(at, message.command, answer.stage, answer.data, message.by)

@@ -28,6 +28,14 @@ class SagaErrorView(ErrorView):
     compensate_from_idx: int
 
 
+class PauseView(View):
+    """Who paused an instance, when and why."""
+
+    at: datetime
+    by: str
+    reason: str
+
+
 class ApprovalView(View):
     """A gate or a question, and its answer."""
 
@@ -98,6 +106,7 @@ class InstanceView(InstanceSummary):
 
     parameters: dict[str, Any]
     variables: dict[str, Any]
+    paused: PauseView | None
     #: What the workflow gives, once it has ended.
     output: dict[str, Any]
     #: What is doubtful about the end, a sentence each.
@@ -136,6 +145,8 @@ def instance_of(row: Instance) -> InstanceView:
         **_summary_fields(row),
         parameters=row.parameters,
         variables=row.vars,
+        paused=row.paused
+        and PauseView(at=row.paused.at, by=row.paused.by, reason=row.paused.reason),
         output=row.output,
         warnings=row.warnings,
         joins={name: list(arms) for name, arms in row.arrived.items()},

@@ -8,8 +8,8 @@ from typing import Any
 from sagabus.core.commands import (
     AnswerClaim,
     AnswerCommand,
-    CancelChild,
     Command,
+    CommandChild,
     DispatchTask,
     SetTimer,
     StartChild,
@@ -35,7 +35,9 @@ from sagabus.core.events import (
     GateTimerFired,
     InquiryAnswered,
     MoreToSend,
+    PauseRequested,
     ResultReceived,
+    ResumeRequested,
     StartRequested,
     WorkflowTimerFired,
 )
@@ -123,7 +125,7 @@ class Scene:
         self.sent: list[str] = []
         self.withdrawn: list[str] = []
         #: What was said to other instances.
-        self.said: list[StartChild | UndoChild | CancelChild | TellParent] = []
+        self.said: list[StartChild | UndoChild | CommandChild | TellParent] = []
         self.history: list[dict[str, Any]] = []
         self.timers: list[SetTimer] = []
         self.replies: list[Answer] = []
@@ -185,7 +187,7 @@ class Scene:
             match command:
                 case DispatchTask(attempt) if attempt.is_unanswered:
                     self.sent.append(f"{attempt.task}/{attempt.attempt}")
-                case StartChild() | UndoChild() | CancelChild() | TellParent():
+                case StartChild() | UndoChild() | CommandChild() | TellParent():
                     self.said.append(command)
                 case WithdrawTask(attempt):
                     self.withdrawn.append(f"{attempt.task}/{attempt.attempt}")
@@ -286,6 +288,17 @@ class Scene:
         self._commands += 1
         command = command or f"command{self._commands}"
         self.decide(InquiryAnswered(self.at, command, name, data, "ann"))
+        return self.replies[-1]
+
+    def pause(self, command: str | None = None) -> Answer:
+        self._commands += 1
+        command = command or f"command{self._commands}"
+        self.decide(PauseRequested(self.at, command, "ann", "lunch"))
+        return self.replies[-1]
+
+    def resume(self) -> Answer:
+        self._commands += 1
+        self.decide(ResumeRequested(self.at, f"command{self._commands}", "ann"))
         return self.replies[-1]
 
     def cancel(self, command: str | None = None) -> Answer:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sagabus.core.commands import CancelChild, StartChild, TellParent, UndoChild
+from sagabus.core.commands import CommandChild, StartChild, TellParent, UndoChild
 from sagabus.core.definition import (
     Compensation,
     Definition,
@@ -15,7 +15,9 @@ from sagabus.core.definition import (
 from sagabus.core.events import (
     CancelRequested,
     EndAsked,
+    PauseRequested,
     ResultReceived,
+    ResumeRequested,
     StartRequested,
     UndoRequested,
 )
@@ -92,8 +94,13 @@ class Family:
                 made.decide(StartRequested(scene.at, "start"))
             case UndoChild():
                 self.children[command.child].decide(UndoRequested(scene.at, "undo", command.parent))
-            case CancelChild():
-                self.children[command.child].decide(CancelRequested(scene.at, "cancel"))
+            case CommandChild():
+                event = {
+                    "cancel": CancelRequested,
+                    "pause": PauseRequested,
+                    "resume": ResumeRequested,
+                }[command.name]
+                self.children[command.child].decide(event(scene.at, command.command))
             case TellParent():
                 error = command.error
                 self.scene.decide(

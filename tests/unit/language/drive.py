@@ -28,6 +28,7 @@ from sagabus.core.events import (
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus, run_key
 from sagabus.core.machine import decide
 from sagabus.core.transition import Decision
+from tests.unit.language import naive_graph as graph
 from tests.unit.language.checks import check_step
 from tests.unit.language.choosing import Chooser, about, possible
 from tests.unit.language.naive import Naive
@@ -228,6 +229,7 @@ class Duel:
         Raises:
             AssertionError: the two do not agree, or the machine breaks a law of its own.
         """
+        self._compare_graphs()
         seen = self._step({"what": "start"})
         while seen["status"] not in ENDS:
             choices = possible(seen, self.naive.stages)
@@ -235,6 +237,19 @@ class Duel:
             assert len(self.steps) < MANY_EVENTS, "it never ends"
             seen = self._step(choose(choices))
         return seen
+
+    def _compare_graphs(self) -> None:
+        """What the compiler made of the document is what the document says."""
+        naive, definition = self.naive, self.machine.definition
+        assert list(definition.entry) == graph.entry(naive.workflow), "entry"
+        for name in naive.arms:
+            stage = definition.stages[name]
+            assert stage.join == naive.join[name], f"join of {name}"
+            if stage.join is not None:
+                assert list(stage.arms) == naive.arms[name], f"arms of {name}"
+            assert stage.routes.next == naive.next[name], f"next of {name}"
+            reached = definition.reach[name] & naive.arms.keys()
+            assert reached == naive.reach[name], f"reach of {name}"
 
     def _step(self, event: Doc) -> Doc:
         self.steps.append((event, {}, {}))

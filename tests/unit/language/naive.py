@@ -4,9 +4,16 @@ It reads the workflow document, not the compiled definition, and was written fro
 description alone. Plain dicts, recursion, and everything counted anew whenever it is asked for.
 One file, because every rule of the language must be found in one reading.
 
-A run is ``{stage, pass, parents, status, is_over, gate, tasks, error, is_handled}``, a task
+A run is ``{stage, pass, parents, status, is_over, gate, items, tasks, error, ...}``, a task
 ``{role, item, tries, output}``, a try ``{state, input, outcome}`` where the state goes from
 ``sent`` to ``claimed`` (only where it is undone) to ``over``, or ``retry`` before the next try.
+
+Where the description leaves an order open, this is it: all routes of an end are read, and their
+variables set, before any of their targets starts; targets start in the order in which they were
+fired, those of routes before the next of the main line before those who need the stage; slots go
+to the run that was ready first; joins are looked at, and ``fail``, before tasks are sent. A stage
+that a failure interrupts is ``cancelled``, or ``failed`` where a task of it had failed before. The
+error of a block is that of the stage in it that failed first.
 """
 
 from copy import deepcopy
@@ -246,6 +253,7 @@ class Naive:
             "tasks": [],
             "error": None,
             "is_handled": False,
+            "is_stopped": False,
         }
         self.runs[key_of(run)] = run
         stage = self.stages[name]
@@ -339,6 +347,8 @@ class Naive:
 
     def has_stopped(self, run: Doc) -> bool:
         """A task has failed, and the stage sends no more after that."""
+        if run["is_stopped"]:
+            return True
         stage = self.stages[run["stage"]]
         if "with_items" in stage:
             stops = stage.get("fail_fast", False)
@@ -523,9 +533,11 @@ class Naive:
 
     def fail(self, error: Doc) -> None:
         """The workflow fails: nothing new begins, what was claimed settles."""
-        if self.phase == "last":
+        if self.phase == "last":  # that changes nothing but the last stage: it sends no more
             for run in self.active():
-                self.set_over(run, failed_status(run["error"]))
+                run["is_stopped"] = True
+                if not in_flight(run["tasks"]):
+                    self.set_over(run, failed_status(run["error"]))
             return
         self.error = self.error or error
         self.phase = "undoing"

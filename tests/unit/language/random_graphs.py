@@ -247,8 +247,10 @@ def _on_end(rng: Random, stage: Doc) -> Doc:
         stage["input"] = {"why": "{{ error }}" if rng.random() < 0.1 else "{{ vars.y }}"}
     if rng.random() < 0.3:
         stage["retry"] = {"count": 1, "delay": 1}
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         stage["with_items"] = "{{ parameters.items }}"
+        if rng.random() < 0.3:
+            stage["input"] = {"one": "{{ [1][index] }}"}  # the second item has no such thing
     if rng.random() < 0.2:
         stage["publish"] = {"y": "{{ vars.x }}"}
     return stage

@@ -1,0 +1,120 @@
+"""Pausing: what was sent goes on, nothing else is sent until somebody lets it."""
+
+from sagabus.core.definition import Items, RetryPolicy
+from sagabus.core.timers import timers_of
+from tests.unit.core.scene import Says, Scene, core, seconds, sequence, stage
+from tests.unit.core.test_subworkflows import BELOW, Family, child_stage
+
+
+def test_results_are_taken_and_nothing_more_is_sent() -> None:
+    scene = Scene(sequence(stage("a"), stage("b"))).start()
+    assert scene.pause().ok
+    assert scene.status == "paused"
+    scene.succeed("a-1-0")
+    assert scene.status == "paused"
+    assert scene.sent == ["a-1-0/1"]
+    assert scene.resume().ok
+    assert scene.sent == ["a-1-0/1", "b-1-0/1"]
+    assert scene.status == "running"
+
+
+def test_who_paused_it_is_recorded_and_a_second_pause_is_refused() -> None:
+    scene = Scene(sequence(stage("a"))).start()
+    first = scene.pause("c1")
+    assert scene.pause("c1") == first
+    again = scene.pause()
+    assert (again.ok, again.code) == (False, "conflict")
+    assert "paused already by ann" in again.message
+    assert scene.data("WorkflowPaused") == {"by": "ann", "reason": "lunch"}
+    assert not Scene(sequence(stage("a"))).start().resume().ok
+
+
+def test_the_workflows_clock_stands_still() -> None:
+    scene = Scene(sequence(stage("a"), workflow_timeout=seconds(60))).start().wait(50)
+    scene.pause()
+    scene.wait(3600)
+    assert scene.status == "paused"
+    scene.resume()
+    scene.wait(9)
+    assert scene.status == "running"
+    scene.wait(1)
+    assert scene.row.error.type == "timeout"
+
+
+def test_a_retry_that_came_up_meanwhile_is_made_when_it_goes_on() -> None:
+    retry = RetryPolicy(count=1, delay=seconds(5), jitter=False)
+    scene = Scene(sequence(stage("a", retry=retry))).start().fail("a-1-0")
+    scene.pause()
+    scene.wait(60)
+    assert scene.sent == ["a-1-0/1"]
+    scene.resume()
+    scene.wait(0)
+    assert scene.sent == ["a-1-0/1", "a-1-0/2"]
+
+
+def test_a_fan_out_stops_where_it_is() -> None:
+    items = Items(list=Says(lambda _: list(range(20))), concurrency=2)
+    scene = Scene(sequence(stage("all", items=items))).start()
+    scene.pause()
+    scene.succeed("all-1-0", "all-1-1")
+    assert len(scene.sent) == 2
+    scene.resume()
+    assert len(scene.sent) == 4
+
+
+def test_stages_without_agents_wait_too() -> None:
+    scene = Scene(sequence(stage("a"), core("b"), core("c"))).start()
+    scene.pause()
+    scene.succeed("a-1-0")
+    assert list(scene.row.runs) == ["a-1", "b-1"]
+    scene.resume()
+    assert scene.status == "completed"
+
+
+def test_an_undo_waits_until_it_goes_on() -> None:
+    flow = sequence(stage("a", undo=("u",)), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0")
+    scene.pause()
+    scene.fail("b-1-0")
+    assert scene.status == "compensating"
+    assert "a-1-0-undo-0/1" not in scene.sent
+    scene.resume()
+    assert scene.sent[-1] == "a-1-0-undo-0/1"
+    scene.succeed("a-1-0-undo-0")
+    assert scene.status == "rolled_back"
+
+
+def test_cancelling_ends_the_pause() -> None:
+    scene = Scene(sequence(stage("a", undo=("u",)), stage("b"))).start().succeed("a-1-0")
+    scene.pause()
+    assert scene.cancel().ok
+    assert scene.sent[-1] == "a-1-0-undo-0/1"
+
+
+def test_the_instances_below_are_paused_with_it() -> None:
+    family = Family(sequence(child_stage()), BELOW)
+    child = family.child()
+    family.scene.pause()
+    family.deliver()
+    assert child.status == "paused"
+    child.succeed("x-1-0")
+    family.deliver()
+    assert child.status == "completed"  # nothing more was to be sent
+    assert family.scene.status == "completed"
+    family = Family(sequence(child_stage()), sequence(stage("x"), stage("y")))
+    family.scene.pause()
+    family.deliver().child().succeed("x-1-0")
+    assert family.child().sent == ["x-1-0/1"]
+    family.scene.resume()
+    family.deliver()
+    assert family.child().sent == ["x-1-0/1", "y-1-0/1"]
+
+
+def test_a_pause_outlives_a_restart() -> None:
+    retry = RetryPolicy(count=1, delay=seconds(5), jitter=False)
+    scene = Scene(sequence(stage("a", retry=retry))).start().fail("a-1-0")
+    scene.pause()
+    scene.timers = timers_of(scene.state)  # all that a new owner knows
+    scene.wait(60)
+    assert scene.status == "paused"
+    assert scene.sent == ["a-1-0/1"]
