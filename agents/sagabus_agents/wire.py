@@ -295,12 +295,12 @@ class CommandMessage(_Message):
 
     - ``start``: ``workflow``, ``parameters``; of an instance that carries out a stage of another
       one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``
-      and ``trace``
+      ``trace`` and ``paused``, which that one is
     - ``approve``, ``reject``: ``stage``, ``reason``
     - ``answer``: ``stage``, ``data``
     - ``pause``, ``resume``, ``cancel``: ``reason``
     - ``undo``, to an instance that carried out a stage of another one: ``parent``, the
-      compensation that it is to answer for
+      compensation that it is to answer for, and ``paused``
     """
 
     kind: Literal["command"] = "command"

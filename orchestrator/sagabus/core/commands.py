@@ -42,6 +42,8 @@ class StartChild:
     trace: str
     #: Who started the topmost instance.
     by: str
+    #: The instance above is paused, and so is this one.
+    is_paused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class UndoChild:
 
     child: str
     parent: ParentRef
+    is_paused: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,16 +29,18 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
     last = t.definition.on_end
     if last is not None and run_key(last, 1) not in row.runs:
         row.deadline_at = row.remaining_s = None
-        if row.status is InstanceStatus.WAITING:
-            row.status = InstanceStatus.RUNNING
         stages.begin_run(t, last, [], 1)
         stages.advance(t)
     if row.active_runs:
+        if row.status is not InstanceStatus.COMPENSATING:
+            is_paused = row.paused is not None
+            row.status = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
         return
     if row.in_flight:
         return  # an undo that came late
     # Read again: while the last stage ran, an undo that came late may have failed.
     row.status = outcome if row.undo_order is None else saga.outcome(row)
+    row.paused = None
     row.ended_at = t.at
     row.deadline_at = None
     row.remaining_s = None

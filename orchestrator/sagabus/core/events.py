@@ -18,6 +18,8 @@ class StartRequested:
 
     at: datetime
     command: str
+    #: The instance above is paused.
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class UndoRequested:
     at: datetime
     command: str
     parent: ParentRef
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class EndAsked:
 
     at: datetime
     parent: ParentRef
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sagabus.core import (
     ending,
     gates,
     operators,
+    pausing,
     results,
     routes,
     saga,
@@ -141,6 +142,8 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
     row.status = InstanceStatus.RUNNING
     row.started_at = t.at
     t.record("WorkflowStarted", {"started_by": row.started_by})
+    if event.is_paused and row.parent is not None:
+        pausing.follow(t, row.parent, is_paused=True)
     if t.definition.workflow_timeout is not None:
         row.deadline_at = t.at + t.definition.workflow_timeout
         t.do(SetTimer(row.deadline_at, "workflow"))

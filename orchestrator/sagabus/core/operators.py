@@ -1,6 +1,6 @@
 """What people ask of an instance. The same command id always gets its first answer."""
 
-from sagabus.core import ending, gates, saga, stages
+from sagabus.core import ending, gates, pausing, saga, stages
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.events import (
     ApprovalAnswered,
@@ -9,9 +9,7 @@ from sagabus.core.events import (
     PauseRequested,
     ResumeRequested,
 )
-from sagabus.core.instance import Answer, Failure, InstanceStatus, Pause, StageRun
-from sagabus.core.subworkflows import pass_on
-from sagabus.core.timers import timers_of
+from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -86,6 +84,10 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
     if row.status.is_terminal:
         return _refuse(t, event.command, f"the instance is {row.status}: nothing to cancel")
+    if row.status is InstanceStatus.COMPENSATING and row.paused is not None:
+        pausing.go_on(t, event.by, event.reason, event.command)
+        t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
+        return None
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"
         return _refuse(t, event.command, f"the instance is being {what} already")
@@ -118,10 +120,7 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
     if row.paused is not None:
         by = f" by {row.paused.by}" if row.paused.by else ""
         return _refuse(t, event.command, f"the instance is paused already{by}")
-    row.paused = Pause(t.at, event.by, event.reason)
-    t.record("WorkflowPaused", {"by": event.by, "reason": event.reason})
-    for command in pass_on(t.state, "pause", event.command, event.reason):
-        t.do(command)
+    pausing.stop(t, event.by, event.reason, event.command)
     t.answer(event.command, Answer(ok=True, result={"id": row.id}))
     return None
 
@@ -134,14 +133,7 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     row = t.row
     if row.paused is None:
         return _refuse(t, event.command, "the instance is not paused")
-    row.paused = None
-    t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
-    for command in pass_on(t.state, "resume", event.command, event.reason):
-        t.do(command)
-    if row.status is InstanceStatus.COMPENSATING:
-        saga.proceed(t)
-    for timer in timers_of(t.state):  # those that came up meanwhile were let pass
-        t.do(timer)
+    pausing.go_on(t, event.by, event.reason, event.command)
     t.answer(event.command, Answer(ok=True, result={"id": row.id}))
     return None
 

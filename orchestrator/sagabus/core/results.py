@@ -43,7 +43,9 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
     is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(status, event)
     close(t, attempt, status, is_acted=is_acted, error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
-    ended(t, attempt, failure, is_retryable=event.is_retryable, after_s=event.retry_after_s)
+    # What a child left, a second one would leave beside it: only the last one is undone.
+    is_retryable = event.is_retryable and not event.has_left_effects
+    ended(t, attempt, failure, is_retryable=is_retryable, after_s=event.retry_after_s)
     return None
 
 

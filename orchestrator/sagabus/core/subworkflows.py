@@ -37,7 +37,7 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
     child = child_of(state, attempt)
     parent = ParentRef(row.id, attempt.task, attempt.attempt)
     if attempt.kind == "compensation":
-        return UndoChild(child, parent)
+        return UndoChild(child, parent, row.paused is not None)
     stage = definition.stages[attempt.stage]
     if stage.workflow is None or stage.workflow_digest is None:
         raise InvariantError(f"stage {stage.name!r} names no workflow", instance_id=row.id)
@@ -50,6 +50,7 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
         root=row.root or row.id,
         trace=row.trace,
         by=row.started_by,
+        is_paused=row.paused is not None,
     )
 
 
@@ -58,7 +59,10 @@ def ask_again(
 ) -> list[StartChild | UndoChild | CommandChild]:
     """Everything that was asked for an attempt without an answer."""
     asked: list[StartChild | UndoChild | CommandChild] = [ask(definition, state, attempt)]
-    is_given_up = attempt.error is not None or state.row.status is InstanceStatus.COMPENSATING
+    row = state.row
+    # Not what carries out the very last stage, which runs while the status still is that.
+    is_undone = row.status is InstanceStatus.COMPENSATING and row.outcome is None
+    is_given_up = attempt.error is not None or is_undone
     if attempt.kind == "task" and is_given_up:
         asked.append(cancel(state, attempt, "the instance above ends"))
     return asked

@@ -7,6 +7,7 @@ from sagabus.core.definition import Definition
 from sagabus.definitions.actions import Carrier
 from sagabus.definitions.findings import Findings, Located, Subject
 from sagabus.definitions.json_schema import Schema
+from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.parameters import Parameters
 from sagabus.definitions.template_names import texts_of
 
@@ -48,7 +49,12 @@ def _parameter_problems(given: dict[str, Any], declared: Parameters) -> Iterator
 
 def _schema_problems(given: dict[str, Any], carrier: Carrier) -> Iterator[tuple[str, str]]:
     schema = carrier.input_schema or {}
-    if _is_constant(given):
+    properties = schema.get("properties", {})
+    if schema.get("additionalProperties") is False and (unknown := given.keys() - properties):
+        for name in sorted(unknown):
+            hint = did_you_mean(name, properties) or f"; it takes {', '.join(properties) or 'none'}"
+            yield name, f"the action has no parameter `{name}`{hint}"
+    elif _is_constant(given):
         for problem in Schema(schema).problems(given):
             yield "", f"does not fit the action: {problem}"
         return

@@ -115,6 +115,8 @@ def _check_end(subject: Subject, flow: Flow, found: Findings) -> None:
     for key in _NOT_AT_THE_END:
         if getattr(stage, key):
             found.add(here.at(key), "the stage of on_end just runs at the end; leave it out")
+    if stage.type == "parallel":
+        found.add(here.at("type"), "the stage of on_end is a single one; write agents or an action")
     if subject.kind_of(stage) == "inquiry":
         found.add(here.at("action"), "at the end nobody is asked; write another action")
 

@@ -82,7 +82,7 @@ def _template_problems(where: TemplatePlace) -> Iterator[tuple[Place, str]]:
             yield here, f"{error} in {_shown(text)}"
             continue
         for problem in check_names(text, where.visible):
-            yield here, f"{problem}, in {_shown(text)}"
+            yield here, f"{problem}{' in' if problem.endswith('?') else ', in'} {_shown(text)}"
         if not where.takes_secrets and uses_secrets(text):
             yield (
                 here,

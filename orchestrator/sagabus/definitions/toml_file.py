@@ -12,8 +12,12 @@ from sagabus.errors import ConfigError
 
 #: Parts of one dotted key: the time that tomli takes grows with the square of their number.
 MAX_KEY_PARTS: Final = 10
-_PART: Final = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
-_LONG_KEY: Final = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}){{{MAX_KEY_PARTS}}}")
+_PART: Final = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
+_DOT: Final = r"\.[ \t]*+"
+#: Also takes what is none, so that nothing is looked at twice.
+_KEY: Final = re.compile(
+    rf"((?:{_PART}{_DOT}){{{MAX_KEY_PARTS},}}+{_PART}[=\]])|(?:{_PART}{_DOT})*+{_PART}"
+)
 #: What Python does not read as a number.
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
 
@@ -33,7 +37,7 @@ def parse_toml(text: str, path: Path) -> SourceFile:
     Raises:
         ConfigError: it is not TOML, or too much of it.
     """
-    if found := _LONG_KEY.search(text):
+    if found := next((key for key in _KEY.finditer(text) if key[1]), None):
         line = text.count("\n", 0, found.start()) + 1
         raise ConfigError(
             f"a key has more than {MAX_KEY_PARTS} parts with dots between", path=path, line=line

@@ -1,8 +1,8 @@
 """Deciding a turn: every message, command and due timer becomes an event of its instance."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from copy import deepcopy
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -57,6 +57,8 @@ class Intake:
         self._roster = roster
         self._patiently = patiently
         self._poisoned = poisoned
+        #: What was read of the key-value store for this turn.
+        self._known: dict[str, Any] = {}
 
     async def decide(self, turn: Turn, due: Iterable[tuple[str, SetTimer]]) -> None:
         """Decide everything in ``turn``: messages in stream order, commands, then timers."""
@@ -124,9 +126,9 @@ class Intake:
                 made = await self._patiently(
                     lambda: new_instance(instance, message, given, snapshots, turn.at)
                 )
-                return made, StartRequested(turn.at, message.command)
+                return made, StartRequested(turn.at, message.command, given.paused)
             if arguments.parent is not None:
-                return state, EndAsked(turn.at, arguments.parent)
+                return state, EndAsked(turn.at, arguments.parent, given.paused)
             digest = state.row.digest
             definition = await self._patiently(lambda: snapshots.of(digest))
             turn.refusals.append((item, existing_answer(state, message, arguments, definition)))
@@ -180,17 +182,30 @@ class Intake:
         state: InstanceState,
         events: list[Event],
     ) -> tuple[InstanceState, Exception | None]:
-        """Decide ``events``; again from the start for each key that turns out to be read."""
+        """Decide ``events``; again from what is stored for each key that turns out to be read."""
         if not definition.reads_kv:
             return state, decider.apply(definition, state, events)
-        asked = set(definition.kv_keys)
+        instance = state.row.id
+        await self._look_up(definition.kv_keys)
         while True:
-            found = await self._patiently(lambda: self._engine.kv.get_many(asked))
-            fresh = deepcopy(state)
-            error = decider.apply(definition, fresh, events, known_keys(asked, found))
+            # What is new is stored nowhere, and small.
+            spare = deepcopy(state) if state.row.version == 0 else None
+            error = decider.apply(definition, state, events, self._known)
             if not isinstance(error, UnknownKeyError):
-                return fresh, error
-            asked.add(error.key)
+                return state, error
+            await self._look_up({error.key})
+            if spare is not None:
+                state = spare
+            else:
+                self._roster.forget(instance)
+                state = (await self._patiently(lambda: self._roster.bring([instance])))[instance]
+
+    async def _look_up(self, keys: Collection[str]) -> None:
+        """Read keys of the key-value store, each once for all instances of the turn."""
+        missing = [key for key in keys if key not in self._known]
+        if missing:
+            found = await self._patiently(lambda: self._engine.kv.get_many(missing))
+            self._known |= known_keys(missing, found)
 
     async def send_again(self, turn: Turn, keys: list[Key], mark: str) -> None:
         """Tasks without news leave once more, marked; the bus refuses those it still holds."""

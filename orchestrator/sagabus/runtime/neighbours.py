@@ -32,7 +32,7 @@ async def tell_neighbour(bus: Bus, instance: str, command: Neighbourly) -> None:
         case StartChild():
             await _start(bus, command)
         case UndoChild():
-            arguments = {"parent": asdict(command.parent)}
+            arguments = {"parent": asdict(command.parent), "paused": command.is_paused}
             await _command(bus, command.child, "undo", arguments, command.parent.instance)
         case CommandChild():
             why: dict[str, Any] = {"reason": command.reason}
@@ -50,6 +50,7 @@ async def _start(bus: Bus, command: StartChild) -> None:
         "parent": asdict(command.parent),
         "root": command.root,
         "trace": command.trace,
+        "paused": command.is_paused,
     }
     size = await _command(bus, command.child, "start", arguments, command.by)
     if size > MAX_MESSAGE_BYTES:

@@ -97,6 +97,7 @@ class _AnswerInquiry(BaseModel):
 class _Undo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     parent: ParentRef
+    paused: bool = False
 
 
 class _Cancel(BaseModel):
@@ -157,7 +158,8 @@ def _command(message: CommandMessage, at: datetime) -> Event:
             answer = _AnswerInquiry.model_validate(arguments)
             return InquiryAnswered(at, message.command, answer.stage, answer.data, message.by)
         case "undo":
-            return UndoRequested(at, message.command, _Undo.model_validate(arguments).parent)
+            undo = _Undo.model_validate(arguments)
+            return UndoRequested(at, message.command, undo.parent, undo.paused)
         case "approve" | "reject":
             gate = _AnswerGate.model_validate(arguments)
             is_approved = message.name == "approve"

@@ -29,6 +29,8 @@ class StartArguments(BaseModel):
     parent: ParentRef | None = None
     root: str | None = None
     trace: str | None = None
+    #: The instance above is.
+    paused: bool = False
 
 
 def read_arguments(command: CommandMessage) -> StartArguments:

@@ -1,8 +1,9 @@
 """Pausing: what was sent goes on, nothing else is sent until somebody lets it."""
 
 from sagabus.core.definition import Items, RetryPolicy
+from sagabus.core.subworkflows import ask_again
 from sagabus.core.timers import timers_of
-from tests.unit.core.scene import Says, Scene, core, seconds, sequence, stage
+from tests.unit.core.scene import Says, Scene, core, graph, seconds, sequence, stage
 from tests.unit.core.test_subworkflows import BELOW, Family, child_stage
 
 
@@ -118,3 +119,65 @@ def test_a_pause_outlives_a_restart() -> None:
     scene.wait(60)
     assert scene.status == "paused"
     assert scene.sent == ["a-1-0/1"]
+
+
+def ask_for_the_end(family: Family) -> None:
+    scene = family.scene
+    scene.said += ask_again(scene.definition, scene.state, scene.attempt("sub-1-0"))
+    family.deliver()
+
+
+def test_a_pause_and_its_end_that_were_lost_are_heard_with_the_next_question() -> None:
+    family = Family(sequence(child_stage()), sequence(stage("x"), stage("y")))
+    family.scene.pause()
+    family.scene.said.clear()  # it never leaves
+    ask_for_the_end(family)
+    assert family.child().status == "paused"
+    family.child().succeed("x-1-0")
+    family.scene.resume()
+    family.scene.said.clear()
+    ask_for_the_end(family)
+    assert family.child().sent == ["x-1-0/1", "y-1-0/1"]
+
+
+def test_a_pause_by_a_person_is_not_ended_by_the_instance_above() -> None:
+    family = Family(sequence(child_stage()), BELOW)
+    family.child().pause()
+    ask_for_the_end(family)
+    assert family.child().status == "paused"
+
+
+def test_cancelling_ends_the_pause_of_an_undo_below() -> None:
+    family = Family(sequence(child_stage()), sequence(stage("x", undo=("u",)), stage("y")))
+    child = family.child()
+    child.succeed("x-1-0")
+    family.scene.pause()
+    family.deliver()
+    child.fail("y-1-0")
+    assert child.status == "compensating"
+    assert family.scene.cancel().ok
+    family.deliver()
+    assert child.sent[-1] == "x-1-0-undo-0/1"
+
+
+def test_a_child_that_completed_while_paused_can_still_be_undone() -> None:
+    family = Family(sequence(child_stage(), stage("b")), BELOW)
+    family.scene.pause()
+    family.deliver().child().succeed("x-1-0")
+    family.deliver().scene.resume()
+    family.deliver().scene.fail("b-1-0")
+    family.deliver().child().succeed("x-1-0-undo-0")
+    family.deliver()
+    assert family.scene.status == "rolled_back"
+
+
+def test_the_status_of_the_very_end_says_whether_it_is_paused() -> None:
+    flow = graph(stage("a"), stage("last"), entry=("a",), on_end="last")
+    scene = Scene(flow).start()
+    scene.pause()
+    scene.succeed("a-1-0")
+    assert (scene.status, scene.sent) == ("paused", ["a-1-0/1"])
+    scene.resume()
+    assert (scene.status, scene.sent[-1]) == ("running", "last-1-0/1")
+    scene.succeed("last-1-0")
+    assert scene.status == "completed"

@@ -73,7 +73,9 @@ class Family:
         match command:
             case StartChild():
                 if command.child in self.children:
-                    self.children[command.child].decide(EndAsked(scene.at, command.parent))
+                    self.children[command.child].decide(
+                        EndAsked(scene.at, command.parent, command.is_paused)
+                    )
                     return
                 self.children[command.child] = made = Scene(self.below)
                 made.at = scene.at
@@ -91,9 +93,11 @@ class Family:
                         trace=command.trace,
                     )
                 )
-                made.decide(StartRequested(scene.at, "start"))
+                made.decide(StartRequested(scene.at, "start", command.is_paused))
             case UndoChild():
-                self.children[command.child].decide(UndoRequested(scene.at, "undo", command.parent))
+                self.children[command.child].decide(
+                    UndoRequested(scene.at, "undo", command.parent, command.is_paused)
+                )
             case CommandChild():
                 event = {
                     "cancel": CancelRequested,
@@ -333,3 +337,24 @@ def test_a_stage_that_asks_nothing_takes_no_answer() -> None:
     scene = Scene(sequence(stage("a"))).start()
     assert "asks no question" in scene.answer("a", 1).message
     assert "has no stage" in scene.answer("zzz", 1).message
+
+
+def test_a_child_that_left_effects_is_not_tried_again_beside_them() -> None:
+    flow = sequence(child_stage(retry=RetryPolicy(count=1, delay=seconds(1), jitter=False)))
+    family = Family(flow, sequence(stage("x", undo=UNDO), stage("y")))
+    child = family.child()
+    child.succeed("x-1-0").fail("y-1-0").fail("x-1-0-undo-0")
+    family.deliver()
+    assert len(family.children) == 1
+    assert (family.scene.status, family.scene.row.rollback) == ("failed", "partial")
+
+
+def test_the_child_of_the_last_stage_is_not_cancelled_while_the_instance_ends() -> None:
+    last = child_stage("sub")
+    flow = graph(stage("a", undo=UNDO), last, entry=("a",), on_end="sub")
+    family = Family(flow, BELOW)
+    family.scene.fail("a-1-0")
+    family.deliver()
+    attempt = family.scene.attempt("sub-1-0")
+    asked = ask_again(family.scene.definition, family.scene.state, attempt)
+    assert [type(each) for each in asked] == [StartChild]

@@ -1,0 +1,44 @@
+"""Pausing: what was sent runs to its end, nothing more is sent, in the instances below neither.
+
+Those below are told at once, and hear it again whenever they are asked for their end: what is lost
+on the way is made up for.
+"""
+
+from sagabus.core import saga
+from sagabus.core.instance import InstanceStatus, ParentRef, Pause, child_id
+from sagabus.core.subworkflows import pass_on
+from sagabus.core.timers import timers_of
+from sagabus.core.transition import Transition
+
+
+def stop(t: Transition, by: str, reason: str, command: str) -> None:
+    """Send nothing more."""
+    t.row.paused = Pause(t.at, by, reason)
+    t.record("WorkflowPaused", {"by": by, "reason": reason})
+    for each in pass_on(t.state, "pause", command, reason):
+        t.do(each)
+
+
+def go_on(t: Transition, by: str, reason: str, command: str) -> None:
+    """Send what was held back."""
+    t.row.paused = None
+    t.record("WorkflowResumed", {"by": by, "reason": reason})
+    for each in pass_on(t.state, "resume", command, reason):
+        t.do(each)
+    if t.row.status is InstanceStatus.COMPENSATING:
+        saga.proceed(t)
+    for timer in timers_of(t.state):  # those that came up meanwhile were let pass
+        t.do(timer)
+
+
+def follow(t: Transition, parent: ParentRef, *, is_paused: bool) -> bool:
+    """Be paused as the instance above is; a pause by a person stays. True: that changed it."""
+    paused = t.row.paused
+    command = child_id(t.row.id, "follow", t.row.seq)
+    if is_paused and paused is None:
+        stop(t, parent.instance, "the instance above is paused", command)
+        return True
+    if not is_paused and paused is not None and paused.by == parent.instance:
+        go_on(t, parent.instance, "the instance above goes on", command)
+        return True
+    return False
