@@ -1,14 +1,15 @@
 """What the runtime asks of the world: a store and a bus. Adapters implement these, tests fake none.
 
 The memory adapters and the real ones are held to the same contract suite (``tests/contract``).
-One file, because it is the whole of what the runtime asks for.
+One file, because it is the whole of what the runtime asks for. Messages are tuples: they come and
+go by the thousand, and a frozen dataclass takes thrice as long.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sagabus.core.instance import Attempt, Instance, InstanceState
 from sagabus_agents.wire import PayloadRef
@@ -241,8 +242,7 @@ class Registry(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message of the inbox."""
 
     subject: str
@@ -293,8 +293,7 @@ class TaskPayload:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingTask:
+class OutgoingTask(NamedTuple):
     """One task message."""
 
     subject: str
@@ -306,8 +305,7 @@ class OutgoingTask:
     payload: TaskPayload | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OutgoingEvent:
+class OutgoingEvent(NamedTuple):
     """One lifecycle event; ``msg_id`` is ``instance:seq``."""
 
     subject: str

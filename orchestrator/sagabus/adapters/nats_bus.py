@@ -14,8 +14,9 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from sagabus.adapters.nats_connection import NatsConnection, translated
+from sagabus.adapters.nats_frames import MSG_ID
 from sagabus.adapters.nats_inbox import NatsInbox
-from sagabus.adapters.nats_publisher import MSG_ID, NatsPublisher, check_size
+from sagabus.adapters.nats_publisher import NatsPublisher, check_size
 from sagabus.adapters.nats_streams import NatsStreams
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError

@@ -22,6 +22,7 @@ from nats.js.errors import BadRequestError, NotFoundError
 from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.nats_connection import NatsConnection, translated
 from sagabus.adapters.nats_consumer import take_consumer
+from sagabus.adapters.nats_frames import ack_frame
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Delivery
 from sagabus_agents.wire import MAX_PAYLOAD_BYTES, STREAM_INBOX
@@ -88,18 +89,17 @@ class NatsInbox:
             self._require()
             found = self._take(limit)
         self._is_woken = False
-        while self._again:
-            await self._send_ack(self._again.pop())
+        if self._again:
+            again, self._again = self._again, []
+            await self._send_acks(again)
         if self._requested + len(self._arrived) <= _AHEAD // 2:
             await self._top_up()
         return found
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge; what gets lost on its way is acknowledged again when it comes again."""
-        for delivery in deliveries:
-            token = self._held.pop(delivery.seq, None)
-            if token is not None:
-                await self._send_ack(token)
+        tokens = [self._held.pop(delivery.seq, None) for delivery in deliveries]
+        await self._send_acks([token for token in tokens if token is not None])
 
     async def is_drained(self) -> bool:
         """True when everything stored before this call was given out by ``next``."""
@@ -197,11 +197,13 @@ class NatsInbox:
             )
         return found
 
-    async def _send_ack(self, token: str) -> None:
+    async def _send_acks(self, tokens: Sequence[str]) -> None:
+        if not tokens:
+            return
         try:
-            await self._connection.client.publish(token)
+            await self._connection.client.publish_frames(b"".join(map(ack_frame, tokens)))
         except (nats_errors.Error, BusUnavailableError):
-            self._log.debug("inbox_ack_lost")
+            self._log.debug("inbox_acks_lost")
 
     async def _on_message(self, message: Msg) -> None:
         if message.subject == self._pull_inbox:

@@ -16,6 +16,7 @@ from nats import errors as nats_errors
 from nats.aio.msg import Msg
 
 from sagabus.adapters.nats_connection import NatsConnection
+from sagabus.adapters.nats_frames import message_frame
 from sagabus.adapters.nats_streams import NatsStreams
 from sagabus.errors import BadMessageError, BusUnavailableError
 from sagabus.ports import OutgoingEvent, OutgoingTask
@@ -25,7 +26,6 @@ log = structlog.get_logger(__name__)
 
 Outgoing = OutgoingEvent | OutgoingTask
 
-MSG_ID = "Nats-Msg-Id"
 #: How long one call goes on trying, and how long it waits for the server each time.
 _PATIENCE_S = 8.0
 _ACK_S = 3.0
@@ -122,7 +122,6 @@ class NatsPublisher:
 
     async def _try(self, messages: Sequence[Outgoing], tasks: int) -> str:
         """Send a chunk and await its acknowledgements; what went wrong, or nothing."""
-        publish = self._connection.client.publish
         asks_all = self._streams.replicas > 1
         # The last of each stream.
         ends = (min(tasks, len(messages)) - 1, len(messages) - 1)
@@ -133,13 +132,11 @@ class NatsPublisher:
         attempt = _Try(awaited, asyncio.get_running_loop().create_future())
         self._tries[number] = attempt
         try:
-            for index, message in enumerate(messages):
-                await publish(
-                    message.subject,
-                    message.data,
-                    reply if asks_all or index in asking else "",
-                    {MSG_ID: message.msg_id},
-                )
+            frames: list[bytes] = []
+            for index, each in enumerate(messages):
+                answer_to = reply if asks_all or index in asking else ""
+                frames += message_frame(each.subject, each.data, each.msg_id, answer_to)
+            await self._connection.client.publish_frames(b"".join(frames))
             async with asyncio.timeout(_ACK_S):
                 await attempt.done
         except TimeoutError:

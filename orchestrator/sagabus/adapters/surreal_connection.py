@@ -10,9 +10,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from surrealdb import AsyncEmbeddedSurrealConnection, AsyncWsSurrealConnection, SurrealError
+from surrealdb import AsyncWsSurrealConnection, SurrealError
 from surrealdb.errors import ServerError, TransportError
 
+from sagabus.adapters.surreal_embedded import EmbeddedConnection
 from sagabus.adapters.surreal_response import StatementError, read_results
 from sagabus.errors import SettingsError, StoreError, StoreUnavailableError
 
@@ -41,7 +42,7 @@ class _OnceConnectedSocket(AsyncWsSurrealConnection):
         return self.recv_task is not None and self.recv_task.done()
 
 
-_Driver = AsyncEmbeddedSurrealConnection | _OnceConnectedSocket
+_Driver = EmbeddedConnection | _OnceConnectedSocket
 
 
 class SurrealConnection:
@@ -190,7 +191,7 @@ class SurrealConnection:
         if self._is_embedded:
             if self.url.startswith(_FILE_SCHEME):
                 Path(self.url.removeprefix(_FILE_SCHEME)).parent.mkdir(parents=True, exist_ok=True)
-            driver = AsyncEmbeddedSurrealConnection(self.url)
+            driver = EmbeddedConnection(self.url)
         else:
             driver = _OnceConnectedSocket(
                 self.url, streaming=False, ping_interval=_PING_S, ping_timeout=_PING_S

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -76,8 +76,7 @@ _HISTORY: Final = "INSERT INTO history_event encoding::json::decode($history) RE
 _ITEMS: Final = "INSERT INTO stage_items encoding::json::decode($items) RETURN NONE;"
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What is stored of an instance, as far as its next change has to know."""
 
     #: Of the newest state, and of the one in the instance's own row.

@@ -59,7 +59,7 @@ async def _with_payload(bus: Bus, task: OutgoingTask) -> OutgoingTask:
         return task
     ref = await bus.put_payload(task.payload.name, orjson.dumps(task.payload.body))
     message = orjson.loads(task.data) | {"payload": ref.model_dump()}
-    return replace(task, data=orjson.dumps(message), payload=None)
+    return task._replace(data=orjson.dumps(message), payload=None)
 
 
 async def send_result(bus: Bus, instance: str, message: ResultMessage, msg_id: str) -> None:
