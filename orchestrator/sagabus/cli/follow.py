@@ -54,13 +54,10 @@ def until_ended(api: Api, instance_id: str) -> dict[str, Any]:
         patience.forget()
         if instance["status"] in _TERMINAL:
             return dict(instance)
-        for stage in instance["waiting_for"]:
-            if stage not in asked:
-                asked.add(stage)
-                say(
-                    f"stage {stage} waits for approval: sagabus approve {instance_id} {stage}",
-                    is_error=True,
-                )
+        for stage in instance["stages"]:
+            if stage["status"] == "waiting" and stage["stage"] not in asked:
+                asked.add(stage["stage"])
+                say(what_waits(instance_id, stage), is_error=True)
 
 
 def entries(api: Api, instance_id: str) -> Iterator[dict[str, Any]]:
@@ -114,3 +111,13 @@ def _part(name: str, value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return f"{name}={value}"
+
+
+def what_waits(instance: str, stage: dict[str, Any]) -> str:
+    """What a waiting stage asks, and how it is answered."""
+    name, gate = stage["stage"], stage["approval"]
+    question = f" ({gate['prompt']})" if gate["prompt"] else ""
+    if gate["is_question"]:
+        how = f"sagabus answer {instance} {name} --data JSON"
+        return f"stage {name} asks{question}: {how}"
+    return f"stage {name} waits for approval{question}: sagabus approve {instance} {name}"

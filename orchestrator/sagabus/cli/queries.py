@@ -73,7 +73,7 @@ def show(
     say(f"started {instant(found['created_at'])}{by}, parameters {found['parameters']}")
     for stage in found["stages"]:
         if stage["status"] == "waiting":
-            say(_what_waits(instance, stage))
+            say(follow.what_waits(instance, stage))
     for name, arms in found["joins"].items():
         say(f"stage {name} joins several: {', '.join(arms)} arrived")
     for name, values in (("variables", found["variables"]), ("output", found["output"])):
@@ -105,21 +105,14 @@ def _all_tasks(api: Api, instance: str) -> list[Any]:
     return tasks
 
 
-def _what_waits(instance: str, stage: dict[str, Any]) -> str:
-    name, gate = stage["stage"], stage["approval"]
-    question = f" ({gate['prompt']})" if gate["prompt"] else ""
-    if gate["is_question"]:
-        how = f"sagabus answer {instance} {name} --data JSON"
-        return f"stage {name} asks{question}: {how}"
-    return f"stage {name} waits for approval{question}: sagabus approve {instance} {name}"
-
-
 def _say_tree(tree: dict[str, Any], indent: str) -> None:
     found = tree["instance"]
     place = f"{tree['task']}: " if tree["stage"] else ""
     say(f"{indent}{place}{found['workflow']} {found['id']} {found['summary']}")
     for child in tree["children"]:
         _say_tree(child, indent + "  ")
+    if tree["more"]:
+        say(f"{indent}  and {tree['more']} more")
 
 
 def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,32 +1,46 @@
 """An instance that carries out a stage of another one: undone with it, and asked how it ended."""
 
 from sagabus.core import saga
-from sagabus.core.ending import news
+from sagabus.core.ending import end_news, undo_news
 from sagabus.core.events import EndAsked, UndoRequested
-from sagabus.core.instance import InstanceStatus
+from sagabus.core.instance import Failure, Instance, InstanceStatus
 from sagabus.core.pausing import follow
+from sagabus.core.stages import is_forward
 from sagabus.core.transition import Ignored, Transition
 
 
 def undo(t: Transition, event: UndoRequested) -> Ignored | None:
-    """Undo what a completed instance did; one that is ending tells when it is done."""
+    """Undo what the instance did; one that is being undone tells when that is done."""
     row = t.row
-    is_first = row.undo_parent is None
-    row.undo_parent = event.parent
-    if not row.status.is_terminal:
-        is_changed = follow(t, event.parent, is_paused=event.is_paused)
-        return None if is_first or is_changed else Ignored("undo_under_way")
-    has_standing = row.status is InstanceStatus.COMPLETED or (
-        row.status is InstanceStatus.FAILED and row.rollback == "none"
-    )
-    if not is_first or not has_standing:
-        return Ignored("undone_before", commands=(news(row, event.parent),))
-    row.status = InstanceStatus.COMPENSATING
-    row.ended_at = row.outcome = row.undo_order = None
-    t.record("UndoRequested", {"by": event.parent.instance})
-    follow(t, event.parent, is_paused=event.is_paused)
-    saga.proceed(t)
+    is_new = row.undo_parent is None
+    if row.status.is_terminal and not (is_new and _has_standing(row)):
+        return Ignored("undone_before", commands=(undo_news(row, event.parent),))
+    if not is_new and not follow(t, event.parent, is_paused=event.is_paused):
+        return Ignored("undo_under_way")
+    if is_new:
+        _begin(t, event)
     return None
+
+
+def _has_standing(row: Instance) -> bool:
+    """Whether an ended instance left all that it did as it is."""
+    is_halted = row.status is InstanceStatus.FAILED and row.rollback == "none"
+    return row.status is InstanceStatus.COMPLETED or is_halted
+
+
+def _begin(t: Transition, event: UndoRequested) -> None:
+    row = t.row
+    row.undo_parent = event.parent
+    t.record("UndoRequested", {"by": event.parent.instance})
+    if row.status.is_terminal:
+        row.status = InstanceStatus.COMPENSATING
+        row.ended_at = row.outcome = row.undo_order = None
+        follow(t, event.parent, is_paused=event.is_paused)
+        saga.proceed(t)
+        return
+    follow(t, event.parent, is_paused=event.is_paused)
+    if is_forward(row) and row.outcome is None:
+        saga.begin(t, Failure("cancelled", "undone by the instance above"))
 
 
 def tell_again(t: Transition, event: EndAsked) -> Ignored | None:
@@ -34,6 +48,6 @@ def tell_again(t: Transition, event: EndAsked) -> Ignored | None:
     if t.row.parent != event.parent:
         return Ignored("nothing_to_tell")
     if t.row.status.is_terminal:
-        return Ignored("told_again", commands=(news(t.row, event.parent),))
+        return Ignored("told_again", commands=(end_news(t.row, event.parent),))
     is_changed = follow(t, event.parent, is_paused=event.is_paused)
     return None if is_changed else Ignored("nothing_to_tell")

@@ -20,8 +20,12 @@ def settle(t: Transition) -> None:
             row.outcome = InstanceStatus.COMPLETED
         else:
             gates.keep_clock(t)
-    if row.outcome is not None and not row.status.is_terminal:
+    if row.outcome is not None and not row.status.is_terminal and not _is_parked(row):
         _end(t, row.outcome)
+
+
+def _is_parked(row: Instance) -> bool:
+    return row.status is InstanceStatus.NEEDS_OPERATOR
 
 
 def _end(t: Transition, outcome: InstanceStatus) -> None:
@@ -47,9 +51,9 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
     _render_output(t)
     _record_end(t)
     if row.undo_parent is not None:
-        t.do(news(row, row.undo_parent))
+        t.do(undo_news(row, row.undo_parent))
     elif row.parent is not None:
-        t.do(news(row, row.parent))
+        t.do(end_news(row, row.parent))
 
 
 def _render_output(t: Transition) -> None:
@@ -70,12 +74,15 @@ def _render_output(t: Transition) -> None:
         t.row.warnings += [f"output: {each}" for each in definition.output_schema.problems(given)]
 
 
-def news(row: Instance, parent: ParentRef) -> TellParent:
+def undo_news(row: Instance, parent: ParentRef) -> TellParent:
+    """What the instance above is told that asked to have this one undone."""
+    if row.rollback == "partial":
+        return TellParent(parent, "failed", error=row.error, has_left_effects=True)
+    return TellParent(parent, "succeeded")
+
+
+def end_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told of the end of this one."""
-    if parent == row.undo_parent:
-        if row.rollback == "partial":
-            return TellParent(parent, "failed", error=row.error, has_left_effects=True)
-        return TellParent(parent, "succeeded")
     if row.status is InstanceStatus.COMPLETED:
         return TellParent(parent, "succeeded", row.output)
     is_halted = row.rollback == "none" and any(run.succeeded for run in row.runs.values())

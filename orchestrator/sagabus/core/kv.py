@@ -10,6 +10,14 @@ KEY_PATTERN: Final = r"^[A-Za-z0-9_.:/-]{1,200}$"
 _KEY: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 
 
+#: Keys that are no constants and are looked up for one decision.
+MAX_ASKED: Final = 100
+
+
+class Closed(dict[str, Any]):
+    """What is known, and no more is looked up."""
+
+
 class Mark(Enum):
     """What stands for a value that cannot be read."""
 
@@ -25,6 +33,16 @@ class UnknownKeyError(Exception):
     def __init__(self, key: str) -> None:
         self.key = key
         super().__init__(f"the key {key!r} was not looked up")
+
+
+class TooManyKeysError(Exception):
+    """A template reads more keys than are looked up for one decision."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"{key!r} is one key too many: at most {MAX_ASKED} that no name is written for"
+        )
 
 
 class SecretKeyError(Exception):
@@ -51,9 +69,10 @@ class KnownKeys:
             KeyError: there is no such key.
             SecretKeyError: it is a secret.
             UnknownKeyError: nobody has looked.
+            TooManyKeysError: nobody has looked, and nobody will.
         """
         if key not in self._known:
-            raise UnknownKeyError(key)
+            raise TooManyKeysError(key) if isinstance(self._known, Closed) else UnknownKeyError(key)
         value = self._known[key]
         if value is Mark.ABSENT:
             raise KeyError(key)

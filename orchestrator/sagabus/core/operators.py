@@ -85,8 +85,10 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if row.status.is_terminal:
         return _refuse(t, event.command, f"the instance is {row.status}: nothing to cancel")
     if row.status is InstanceStatus.COMPENSATING and row.paused is not None:
+        # What it does is undone already, but for the pause.
         pausing.go_on(t, event.by, event.reason, event.command)
-        t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
+        result = {"id": row.id, "status": row.status, "resumed": True}
+        t.answer(event.command, Answer(ok=True, result=result))
         return None
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from jinja2 import nodes
 
-from sagabus.definitions.templates import parse_text
+from sagabus.definitions.templates import kv_reads, parse_text
 
 
 def kv_keys_of(texts: Iterable[str]) -> tuple[frozenset[str], bool]:
@@ -18,21 +18,9 @@ def kv_keys_of(texts: Iterable[str]) -> tuple[frozenset[str], bool]:
     for text in texts:
         if "kv" not in text:
             continue
-        for call in parse_text(text).find_all(nodes.Call):
-            if not _is_get(call.node):
-                continue
+        for call in kv_reads(parse_text(text), "get"):
             reads_kv = True
             if call.args and isinstance(call.args[0], nodes.Const):
                 keys.add(str(call.args[0].value))
     return frozenset(keys), reads_kv
 
-
-def _is_get(node: nodes.Node) -> bool:
-    match node:
-        case (
-            nodes.Getattr(node=nodes.Name(name="kv"), attr="get")
-            | nodes.Getitem(node=nodes.Name(name="kv"), arg=nodes.Const(value="get"))
-        ):
-            return True
-        case _:
-            return False

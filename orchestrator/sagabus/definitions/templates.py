@@ -9,7 +9,7 @@ of their elements; one without any expression costs nothing to render. A value h
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -186,7 +186,7 @@ def _check_tags(tree: nodes.Template) -> None:
 
 def _check_kv(tree: nodes.Template) -> None:
     """``kv`` is only asked: what a template reads must be known before it is evaluated."""
-    reads = [call for call in tree.find_all(nodes.Call) if _is_kv_read(call.node)]
+    reads = [*kv_reads(tree, "get"), *kv_reads(tree, "get_secret")]
     if len(reads) != sum(name.name == "kv" for name in tree.find_all(nodes.Name)):
         raise ValueError("kv is read with kv.get(key, default=...) or kv.get_secret(key) only")
     for call in reads:
@@ -197,12 +197,12 @@ def _check_kv(tree: nodes.Template) -> None:
                 raise ValueError(f"{key.value!r} is no key; keys match {KEY_PATTERN}")
 
 
-def _is_kv_read(node: nodes.Node) -> bool:
-    match node:
-        case nodes.Getattr(node=nodes.Name(name="kv"), attr="get" | "get_secret"):
-            return True
-        case _:
-            return False
+def kv_reads(tree: nodes.Template, method: str) -> Iterator[nodes.Call]:
+    """Every ``kv.<method>(...)`` of a template."""
+    for call in tree.find_all(nodes.Call):
+        match call.node:
+            case nodes.Getattr(node=nodes.Name(name="kv"), attr=attr) if attr == method:
+                yield call
 
 
 class _Program(Protocol):

@@ -10,7 +10,7 @@ from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Definition, TemplateError
 from sagabus.core.events import EndAsked, Event, StartRequested
 from sagabus.core.instance import Failure, InstanceState, InstanceStatus
-from sagabus.core.kv import UnknownKeyError, known_keys
+from sagabus.core.kv import MAX_ASKED, Closed, UnknownKeyError, known_keys
 from sagabus.core.subworkflows import ask_again
 from sagabus.errors import BadMessageError, ConfigError, InvariantError, RequestError
 from sagabus.runtime.deciding import Decider
@@ -187,10 +187,11 @@ class Intake:
             return state, decider.apply(definition, state, events)
         instance = state.row.id
         await self._look_up(definition.kv_keys)
-        while True:
+        for asked in range(MAX_ASKED + 1):
             # What is new is stored nowhere, and small.
             spare = deepcopy(state) if state.row.version == 0 else None
-            error = decider.apply(definition, state, events, self._known)
+            known = Closed(self._known) if asked == MAX_ASKED else self._known
+            error = decider.apply(definition, state, events, known)
             if not isinstance(error, UnknownKeyError):
                 return state, error
             await self._look_up({error.key})
@@ -198,7 +199,12 @@ class Intake:
                 state = spare
             else:
                 self._roster.forget(instance)
-                state = (await self._patiently(lambda: self._roster.bring([instance])))[instance]
+                brought = await self._patiently(lambda: self._roster.bring([instance]))
+                if instance not in brought:
+                    why = self._roster.unreadable.get(instance, "it is gone from the store")
+                    return state, InvariantError(why)
+                state = brought[instance]
+        raise InvariantError("a decision asked on where nothing more is looked up")
 
     async def _look_up(self, keys: Collection[str]) -> None:
         """Read keys of the key-value store, each once for all instances of the turn."""

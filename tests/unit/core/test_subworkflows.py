@@ -21,7 +21,7 @@ from sagabus.core.events import (
     StartRequested,
     UndoRequested,
 )
-from sagabus.core.instance import Instance, InstanceState, InstanceStatus, child_id
+from sagabus.core.instance import Instance, InstanceState, InstanceStatus, ParentRef, child_id
 from sagabus.core.subworkflows import ask_again
 from tests.unit.core.scene import NEVER, Says, Scene, graph, seconds, sequence, stage
 
@@ -358,3 +358,24 @@ def test_the_child_of_the_last_stage_is_not_cancelled_while_the_instance_ends() 
     attempt = family.scene.attempt("sub-1-0")
     asked = ask_again(family.scene.definition, family.scene.state, attempt)
     assert [type(each) for each in asked] == [StartChild]
+
+
+def test_an_instance_that_goes_forward_is_undone_when_the_one_above_asks() -> None:
+    family = Family(sequence(child_stage()), sequence(stage("x", undo=UNDO), stage("y")))
+    child = family.child()
+    child.succeed("x-1-0")
+    child.decide(UndoRequested(child.at, "undo", ParentRef("i1", "sub-1-0-undo-0", 1)))
+    assert child.sent[-1] == "x-1-0-undo-0/1"
+    child.succeed("x-1-0-undo-0")
+    assert child.status == "rolled_back"
+    [told] = child.said
+    assert (told.parent.task, told.status) == ("sub-1-0-undo-0", "succeeded")
+
+
+def test_what_was_parked_at_the_very_end_stays_parked_and_can_be_cancelled() -> None:
+    flow = graph(stage("a"), stage("last"), entry=("a",), on_end="last")
+    scene = Scene(flow).start().succeed("a-1-0").park()
+    scene.result("last-1-0")
+    assert scene.status == "needs_operator"
+    assert scene.cancel().ok
+    assert scene.status == "cancelled"
