@@ -135,8 +135,11 @@ def stage_scope(t: Transition, stage: Stage, **item: Any) -> dict[str, Any]:
 def default_input(t: Transition, run: StageRun, **item: Any) -> dict[str, Any]:
     """The input of a stage that writes none: the parameters, ``previous``, and the item.
 
-    The stage that runs last is also told ``error``.
+    The stage that runs last is also told ``error``. A workflow gets the parameters alone: it says
+    itself which it takes.
     """
+    if t.stage(run.stage).kind == "workflow":
+        return dict(t.row.parameters)
     if run.stage == t.definition.on_end:
         item["error"] = end_error(t.row)
     block = t.stage(run.stage).block

@@ -379,3 +379,9 @@ def test_what_was_parked_at_the_very_end_stays_parked_and_can_be_cancelled() -> 
     assert scene.status == "needs_operator"
     assert scene.cancel().ok
     assert scene.status == "cancelled"
+
+
+def test_without_input_a_child_gets_the_parameters_and_nothing_else() -> None:
+    family = Family(sequence(stage("a"), child_stage(input=None)), BELOW)
+    family.scene.succeed("a-1-0")
+    assert family.deliver().child().row.parameters == {"size": 3}
