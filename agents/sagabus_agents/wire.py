@@ -30,6 +30,14 @@ def _in_utc(at: datetime) -> datetime:
 Instant = Annotated[datetime, AfterValidator(_in_utc)]
 Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
 Role = Annotated[str, StringConstraints(pattern=ROLE_PATTERN)]
+#: Where an answer goes: an inbox of the asker. Any other subject would be published to with the
+#: orchestrator's rights.
+ReplySubject = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^(_INBOX[A-Za-z0-9_.-]*|sagabus\.reply\.[A-Za-z0-9]+)$", max_length=256
+    ),
+]
 
 STREAM_TASKS: Final = "SAGABUS_TASKS"
 STREAM_INBOX: Final = "SAGABUS_INBOX"
@@ -267,7 +275,7 @@ class ClaimMessage(_Message):
     agent: Id
     #: The server's delivery count of the task message, 1 for the first.
     delivery: int = Field(ge=1)
-    reply: str = Field(min_length=1, max_length=256)
+    reply: ReplySubject
 
 
 class ClaimVerdict(StrEnum):
@@ -310,7 +318,7 @@ class CommandMessage(_Message):
     #: Who asks.
     by: str = Field(default="", max_length=256)
     #: Core subject for the answer, a ``CommandReply``.
-    reply: str | None = Field(default=None, max_length=256)
+    reply: ReplySubject | None = None
 
 
 class CommandReply(_Message):
@@ -382,7 +390,7 @@ class SecretRequest(_Message):
     agent: Id
     key: str = Field(min_length=1, max_length=200)
     #: A subject of the agent's own inbox.
-    reply: str = Field(pattern=r"^_INBOX[A-Za-z0-9_.-]*$", max_length=256)
+    reply: ReplySubject
 
 
 class SecretAnswer(_Message):

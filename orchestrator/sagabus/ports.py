@@ -133,8 +133,8 @@ class Store(Protocol):
     async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
         """The lists that runs of an instance have one task per element of, by run key."""
 
-    async def history(self, instance_id: str) -> list[HistoryEntry]:
-        """The history of an instance, oldest first."""
+    async def history(self, instance_id: str, after: int = 0) -> list[HistoryEntry]:
+        """The history of an instance beyond version ``after``, oldest first."""
 
     async def list_instances(
         self,

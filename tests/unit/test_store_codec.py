@@ -14,6 +14,7 @@ from sagabus.core.instance import (
     Attempt,
     Failing,
     Failure,
+    Firing,
     Gate,
     Instance,
     InstanceStatus,
@@ -85,6 +86,7 @@ def _everything() -> Instance:
         warnings=["w"],
         parent=ParentRef("i", "t-1-0", 1),
         root="r",
+        pending=[Firing("b", "a-1")],
         paused=Pause(START, "ann", "later"),
         undo_parent=ParentRef("i", "t-1-0-undo-0", 1),
     )

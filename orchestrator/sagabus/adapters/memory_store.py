@@ -148,11 +148,11 @@ class MemoryStore:
         self._check_open()
         return {run: load_items(text) for run, text in self._items.get(instance_id, {}).items()}
 
-    async def history(self, instance_id: str) -> list[HistoryEntry]:
-        """The history of an instance, oldest first."""
+    async def history(self, instance_id: str, after: int = 0) -> list[HistoryEntry]:
+        """The history of an instance beyond version ``after``, oldest first."""
         self._check_open()
         versions = sorted(self._history.get(instance_id, {}))
-        return [self._entry(instance_id, version) for version in versions]
+        return [self._entry(instance_id, version) for version in versions if version > after]
 
     async def list_instances(
         self,
@@ -174,7 +174,8 @@ class MemoryStore:
         ]
         keys.sort(reverse=True)
         found = [load_instance(self._instances[key].text) for _, key in keys[:limit]]
-        return Page(found, dump_cursor(found[-1]) if found and len(keys) > limit else None)
+        last = found[-1] if len(keys) > limit else None
+        return Page(found, dump_cursor(last.created_at, last.id) if last else None)
 
     async def count_by_status(self) -> dict[str, int]:
         """Number of instances per status, 0 where there are none."""

@@ -4,13 +4,12 @@ import base64
 import binascii
 from datetime import datetime
 
-from sagabus.core.instance import Instance
 from sagabus.errors import InvalidRequestError
 
 
-def dump_cursor(last: Instance) -> str:
-    """The cursor that continues after ``last``."""
-    text = f"{last.created_at.isoformat()} {last.id}"
+def dump_cursor(created_at: datetime, instance_id: str) -> str:
+    """The cursor that continues after the instance of that creation and id."""
+    text = f"{created_at.isoformat()} {instance_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()
 
 

@@ -19,6 +19,7 @@ from sagabus.core.instance import (
     Attempt,
     Failing,
     Failure,
+    Firing,
     Gate,
     Instance,
     ParentRef,
@@ -64,7 +65,7 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
 
 
 _STORED: Final = (
-    *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause),
+    *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause, Firing),
     SecretUse,
 )
 _READERS: Final = {cls: _reader(cls) for cls in _STORED}

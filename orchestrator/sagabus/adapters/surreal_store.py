@@ -59,7 +59,7 @@ SELECT VALUE [record::id(id), version, state] FROM type::record('workflow_instan
 """
 _ITEMS: Final = "SELECT VALUE [record::id(id)[1], items] FROM stage_items:[$id, '']..[$id, []];"
 _HISTORY: Final = """
-SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, 0]..[$id, []]
+SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, $first]..[$id, []]
   WHERE events != '[]';
 """
 _SNAPSHOT: Final = """
@@ -67,7 +67,7 @@ INSERT IGNORE INTO definition_snapshot { id: $digest, name: $name, source: $sour
 """
 _COUNT: Final = "SELECT count() FROM workflow_instances WHERE status = '{status}' GROUP ALL;"
 _PAGE: Final = """
-SELECT VALUE [record::id(id), version, state]
+SELECT VALUE [record::id(id), version, state, created_at]
   FROM (SELECT version, state, created_at, id FROM workflow_instances
   {where} ORDER BY created_at DESC, id DESC LIMIT $limit);
 """
@@ -197,9 +197,9 @@ class SurrealStore:
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
-    async def history(self, instance_id: str) -> list[HistoryEntry]:
-        """The history of an instance, oldest first."""
-        [rows] = await self._connection.run(_HISTORY, id=instance_id)
+    async def history(self, instance_id: str, after: int = 0) -> list[HistoryEntry]:
+        """The history of an instance beyond version ``after``, oldest first."""
+        [rows] = await self._connection.run(_HISTORY, id=instance_id, first=after + 1)
         return [_entry(*row) for row in rows]
 
     async def list_instances(
@@ -229,8 +229,12 @@ class SurrealStore:
                 **parameters,
             )
             rows = same_instant + older
-        found = _readable(await newest_states(self._connection, rows[:limit]))
-        return Page(found, dump_cursor(found[-1]) if found and len(rows) > limit else None)
+        page = rows[:limit]
+        # Version 0: being deleted.
+        there = [(key, version, state) for key, version, state, _ in page if version > 0]
+        found = _readable(await newest_states(self._connection, there))
+        has_more = len(rows) > limit
+        return Page(found, dump_cursor(page[-1][3], page[-1][0]) if has_more else None)
 
     async def count_by_status(self) -> dict[str, int]:
         """Number of instances per status, 0 where there are none."""

@@ -48,6 +48,6 @@ def tell_again(t: Transition, event: EndAsked) -> Ignored | None:
     if t.row.parent != event.parent:
         return Ignored("nothing_to_tell")
     if t.row.status.is_terminal:
-        return Ignored("told_again", commands=(end_news(t.row, event.parent),))
+        return Ignored("told_again", commands=(end_news(t, event.parent),))
     is_changed = follow(t, event.parent, is_paused=event.is_paused)
     return None if is_changed else Ignored("nothing_to_tell")

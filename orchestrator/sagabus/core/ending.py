@@ -15,7 +15,7 @@ def settle(t: Transition) -> None:
     """After an event and all that follows from it: end what can be ended."""
     row = t.row
     stages.advance(t)
-    if row.outcome is None and stages.is_forward(row):
+    if row.outcome is None and stages.is_forward(row) and not row.pending:
         if row.active_runs == 0:
             row.outcome = InstanceStatus.COMPLETED
         else:
@@ -53,7 +53,7 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
     if row.undo_parent is not None:
         t.do(undo_news(row, row.undo_parent))
     elif row.parent is not None:
-        t.do(end_news(row, row.parent))
+        t.do(end_news(t, row.parent))
 
 
 def _render_output(t: Transition) -> None:
@@ -81,16 +81,17 @@ def undo_news(row: Instance, parent: ParentRef) -> TellParent:
     return TellParent(parent, "succeeded")
 
 
-def end_news(row: Instance, parent: ParentRef) -> TellParent:
+def end_news(t: Transition, parent: ParentRef) -> TellParent:
     """What the instance above is told of the end of this one."""
+    row = t.row
     if row.status is InstanceStatus.COMPLETED:
         return TellParent(parent, "succeeded", row.output)
-    is_halted = row.rollback == "none" and any(run.succeeded for run in row.runs.values())
+    is_left = row.rollback == "partial" or (row.rollback == "none" and saga.has_effects(t))
     return TellParent(
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
         error=row.error,
-        has_left_effects=row.rollback == "partial" or is_halted,
+        has_left_effects=is_left,
     )
 
 

@@ -46,7 +46,6 @@ TERMINAL = frozenset(
         InstanceStatus.CANCELLED,
     }
 )
-ACTIVE = tuple(status for status in InstanceStatus if status not in TERMINAL)
 
 
 class StageStatus(StrEnum):
@@ -237,6 +236,15 @@ class Pause:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A run that has ended leads to a stage; carried out once the event itself is applied."""
+
+    target: str
+    #: Key of the run.
+    source: str
+
+
 @dataclass(slots=True)
 class Failing:
     """A run has led to ``fail``: what it started besides runs to its end first."""
@@ -292,6 +300,8 @@ class Instance:
     #: By join, then by arm: key of the run that fired and was not used yet.
     arrived: dict[str, dict[str, str]] = field(default_factory=dict)
     failing: list[Failing] = field(default_factory=list)
+    #: What was fired by more than one event may carry out: left to the next.
+    pending: list[Firing] = field(default_factory=list)
     #: The status to end with, while ``on_end`` runs.
     outcome: InstanceStatus | None = None
     #: What ``output_map`` gave.

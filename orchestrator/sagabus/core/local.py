@@ -8,10 +8,8 @@ from sagabus.core.durations import LONGEST, parse_duration
 from sagabus.core.instance import Attempt, Failure
 from sagabus.core.transition import Transition
 
-NOOP: Final = "core.noop"
 ECHO: Final = "core.echo"
 SLEEP: Final = "core.sleep"
-INQUIRY: Final = "core.inquiry"
 
 
 def take(t: Transition, attempt: Attempt) -> None:

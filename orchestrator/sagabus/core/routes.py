@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import orjson
 
 from sagabus.core.definition import END, FAIL, Publish, Route
-from sagabus.core.instance import Failing, Failure, StageRun, StageStatus, run_key
+from sagabus.core.instance import Failing, Failure, Firing, StageRun, StageStatus, run_key
 from sagabus.core.scope import is_true, scope_of
-from sagabus.core.transition import Firing, Transition
+from sagabus.core.transition import Transition
 
 
 class LimitError(Exception):

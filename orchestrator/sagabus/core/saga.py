@@ -48,6 +48,7 @@ def begin(t: Transition, failure: Failure) -> None:
     row.failing.clear()
     row.outcome = None
     t.firings.clear()
+    row.pending.clear()
     t.local.clear()
     for _, run in t.active_runs():
         for index in range(run.next_index):
@@ -123,6 +124,16 @@ def needs_undo(t: Transition, plan: Compensation, task: str) -> bool:
             return any(attempt.started_at is not None for attempt in tries)
         case "never":
             return False
+
+
+def has_effects(t: Transition) -> bool:
+    """Whether anything was done that a compensation would undo."""
+    for run in t.row.runs.values():
+        plan = t.stage(run.stage).compensation
+        tasks = (task_id(run.stage, run.pass_, index) for index in range(run.next_index))
+        if plan is not None and any(needs_undo(t, plan, task) for task in tasks):
+            return True
+    return False
 
 
 def proceed(t: Transition) -> None:

@@ -7,10 +7,12 @@ block, which begins others.
 from typing import Any
 
 from sagabus.core import gates, routes, saga
+from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Stage, TemplateError
 from sagabus.core.instance import (
     Attempt,
     Failure,
+    Firing,
     Instance,
     InstanceStatus,
     StageRun,
@@ -29,7 +31,7 @@ from sagabus.core.tasks import (
     refuse_task,
     release,
 )
-from sagabus.core.transition import Firing, Transition
+from sagabus.core.transition import Transition
 
 #: What ends a workflow wherever it happens; the type of its failure.
 _BROKEN: dict[type[Exception], str] = {
@@ -83,6 +85,7 @@ def begin_run(t: Transition, name: str, parents: list[str], pass_: int) -> None:
     key = run_key(name, pass_)
     t.row.runs[key] = run
     t.row.active_runs += 1
+    t.begun_left -= 1
     stage = t.stage(name)
     try:
         if stage.when is not None and not is_true(stage.when, stage_scope(t, stage), "when"):
@@ -162,13 +165,18 @@ def advance(t: Transition) -> None:
     """After an event: start what was fired and send what may be sent."""
     while is_forward(t.row):
         if t.firings:
+            if t.begun_left <= 0:
+                break
             lead_on(t, t.firings.popleft())
         elif (failure := routes.failing_now(t) or routes.broken_join(t)) is not None:
             fail(t, failure)
         elif t.local:
             _carry_out(t, *t.local.popleft())
         elif not _fill(t):
-            return
+            break
+    t.row.pending = list(t.firings)
+    if t.row.pending:
+        t.do(SetTimer(t.at, "more"))
 
 
 def _carry_out(t: Transition, attempt: Attempt, failure: Failure | None) -> None:

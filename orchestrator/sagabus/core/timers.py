@@ -38,7 +38,8 @@ def go_on(t: Transition, event: MoreToSend) -> Ignored | None:
     if t.row.status is InstanceStatus.COMPENSATING:
         saga.proceed(t)
         return None
-    return None if t.row.unfilled else Ignored("nothing_more_to_send")
+    has_more = t.row.unfilled or t.row.pending
+    return None if has_more else Ignored("nothing_more_to_send")
 
 
 def end_workflow(t: Transition, event: WorkflowTimerFired) -> Ignored | None:
@@ -190,7 +191,7 @@ def timers_of(state: InstanceState) -> list[SetTimer]:
     timers = []
     if row.deadline_at is not None:
         timers.append(SetTimer(row.deadline_at, "workflow"))
-    if row.unfilled or row.status is InstanceStatus.COMPENSATING:
+    if row.unfilled or row.pending or row.status is InstanceStatus.COMPENSATING:
         timers.append(SetTimer(row.updated_at, "more"))
     for key, run in row.runs.items():
         if run.status is StageStatus.WAITING and run.gate is not None and run.gate.due_at:

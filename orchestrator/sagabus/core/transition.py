@@ -12,6 +12,7 @@ from sagabus.core.instance import (
     Answer,
     Attempt,
     Failure,
+    Firing,
     Instance,
     InstanceState,
     StageRun,
@@ -20,6 +21,9 @@ from sagabus.errors import InvariantError
 
 #: Tasks that need no agent and end in one event; the others are left to timers, due at once.
 MAX_LOCAL = 100
+
+#: Stages that one event begins: some need no task, and a loop of them goes round at once.
+MAX_BEGUN = 100
 
 #: Tasks and compensations sent by one event: a long list must not hold up other instances.
 MAX_SENT = 256
@@ -51,20 +55,12 @@ class Decision:
     items: dict[str, list[Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """A run that has ended leads to a stage; carried out once the event itself is applied."""
-
-    target: str
-    #: Key of the run.
-    source: str
-
-
 class Transition:
     """One event being applied. The state is changed in place; ``decision`` collects the rest."""
 
     __slots__ = (
         "at",
+        "begun_left",
         "decision",
         "definition",
         "firings",
@@ -90,7 +86,9 @@ class Transition:
         self.decision = Decision()
         #: What is known of the key-value store.
         self.kv: Mapping[str, Any] = {} if kv is None else kv
-        self.firings: deque[Firing] = deque()
+        self.firings: deque[Firing] = deque(state.row.pending)
+        #: How many more stages may begin in this event.
+        self.begun_left = MAX_BEGUN
         #: Attempts that need no agent, with what is wrong with them.
         self.local: deque[tuple[Attempt, Failure | None]] = deque()
         #: How many more of them may end in this event: a long list or loop of them must not hold up

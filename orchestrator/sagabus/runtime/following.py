@@ -106,15 +106,17 @@ class Following:
         Raises:
             InstanceNotFoundError: there is no such instance.
         """
-        seen = 0
+        seen = version = 0
         async for _ in self._looks(instance):
-            state = await self._load(instance)
-            for entry in await self._store.history(instance):
+            row = await self._store.load_row(instance)
+            if row is None:
+                raise InstanceNotFoundError(f"there is no instance {instance!r}")
+            for entry in await self._store.history(instance, version):
+                version = entry.version
                 for event in entry.events:
-                    if event["seq"] > seen:
-                        seen = event["seq"]
-                        yield dict(event)
-            if state.row.status.is_terminal and seen >= state.row.seq:
+                    seen = event["seq"]
+                    yield dict(event)
+            if row.status.is_terminal and seen >= row.seq:
                 return
 
     async def _load(self, instance: str) -> InstanceState:

@@ -54,7 +54,7 @@ class Roster:
             self._count(row)
             for tries in state.attempts.values():
                 for attempt in tries:
-                    if attempt.is_unanswered:
+                    if attempt.is_unanswered and not attempt.is_local:
                         self._unanswered[(row.id, attempt.task, attempt.attempt)] = -math.inf
 
     def get(self, instance: str) -> InstanceState | None:
@@ -116,7 +116,7 @@ class Roster:
         now = monotonic()
         for instance, attempt in attempts:
             key = (instance, attempt.task, attempt.attempt)
-            if attempt.is_unanswered:
+            if attempt.is_unanswered and not attempt.is_local:
                 self._unanswered[key] = now
                 self._unanswered.move_to_end(key)
             else:

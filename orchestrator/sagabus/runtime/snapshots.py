@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sagabus.core.definition import Definition
-from sagabus.errors import InvariantError, WorkflowNotFoundError
+from sagabus.errors import ConflictError, InvariantError, WorkflowNotFoundError
 from sagabus.ports import Store
 
 
@@ -27,6 +27,7 @@ class Snapshots:
 
         Raises:
             WorkflowNotFoundError: none of this name is loaded and enabled.
+            ConflictError: a workflow that it calls is just being changed.
         """
         definition = self._find(name)
         if not definition.enabled:
@@ -38,8 +39,11 @@ class Snapshots:
         """Store a definition after those that it starts: it is never there without them."""
         if definition.digest in self._by_digest:
             return
-        for name in definition.workflows:
-            await self._keep(self._find(name))
+        for name, digest in definition.workflows.items():
+            child = self._find(name)
+            if child.digest != digest:
+                raise ConflictError(f"workflow {name!r} was changed at this moment: start again")
+            await self._keep(child)
         await self._store.save_definition(definition.digest, definition.name, definition.document)
         self._by_digest[definition.digest] = definition
 

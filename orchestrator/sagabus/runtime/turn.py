@@ -31,6 +31,8 @@ class Turn:
     asked: dict[tuple[str, str], list[Item]] = field(default_factory=dict)
     #: Where an event came from, by identity of the event.
     origins: dict[int, tuple[str, Item]] = field(default_factory=dict)
+    #: Those events: one that is gone would leave its identity to the next.
+    events: list[Event] = field(default_factory=list)
 
     def refuse(self, item: Item, code: str, message: str) -> None:
         """Answer a command that reaches no instance."""
@@ -38,6 +40,7 @@ class Turn:
 
     def note_origin(self, event: Event, instance: str, item: Item) -> None:
         """Remember the message behind an event, in case nobody can use it."""
+        self.events.append(event)
         self.origins[id(event)] = (instance, item)
 
     def bury_ignored(self) -> None:

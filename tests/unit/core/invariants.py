@@ -13,7 +13,7 @@ ENDS = {S.COMPLETED, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
 FORWARD = {S.RUNNING, S.WAITING, S.PAUSED}
 UNDONE = {S.COMPENSATING, S.NEEDS_OPERATOR, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
 LEGAL = {
-    S.PENDING: {S.RUNNING, S.WAITING, S.CANCELLED, *ENDS, *UNDONE},
+    S.PENDING: {*FORWARD, S.CANCELLED, *ENDS, *UNDONE},
     S.RUNNING: {*FORWARD, S.COMPLETED, *UNDONE},
     S.WAITING: {*FORWARD, S.COMPLETED, *UNDONE},
     S.PAUSED: {*FORWARD, S.COMPLETED, *UNDONE},
@@ -92,10 +92,10 @@ def _check_status(definition: Definition, state: InstanceState, forward: dict[st
     if row.status in FORWARD:
         limit = definition.max_parallel_tasks or row.in_flight
         assert row.in_flight <= limit, f"{row.in_flight} in flight, allowed {limit}"
-        assert row.active_runs, "going forward with nothing to do"
+        assert row.active_runs or row.pending, "going forward with nothing to do"
         if row.outcome is None and row.paused is not None:
             assert row.status is S.PAUSED
-        elif row.outcome is None:
+        elif row.outcome is None and not row.pending:
             is_waiting = row.status is S.WAITING
             assert is_waiting == (row.in_flight == 0), f"{row.status} is not true"
         assert row.error is None
