@@ -13,6 +13,7 @@ import orjson
 
 from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
+from sagabus_agents.hiding import hiding_of
 from sagabus_agents.task import Task
 from sagabus_agents.wire import (
     MAX_INLINE_BYTES,
@@ -150,14 +151,20 @@ def encode_result(
     started_at: datetime | None,
     max_bytes: int = MAX_MESSAGE_BYTES,
 ) -> EncodedResult:
-    """The ``ResultMessage`` of an attempt; one that cannot be sent becomes ``bad_result``."""
-    error = outcome.error
+    """The ``ResultMessage`` of an attempt; one that cannot be sent becomes ``bad_result``.
+
+    Whatever the task was given in secret is hidden in it.
+    """
+    hiding, error, artifacts = hiding_of(task), outcome.error, task.artifacts
+    if hiding is not None:
+        error = None if error is None else hiding.error(error)
+        artifacts = [hiding.text(id) for id in artifacts]
     result: dict[str, Any] = {
         "kind": "result",
         "task": task.id,
         "attempt": task.attempt,
         "status": outcome.status.value,
-        "artifacts": task.artifacts,
+        "artifacts": artifacts,
         "error": None if error is None else error.model_dump(),
         "agent": agent,
         "started_at": started_at,
@@ -171,7 +178,8 @@ def encode_result(
     else:
         try:
             output = orjson.dumps(outcome.output, default=plain)
-        except TypeError as reason:
+            output = output if hiding is None else hiding.json(output)
+        except (TypeError, orjson.JSONDecodeError) as reason:
             problem = f"the output of {task.action!r} cannot be sent: {reason}"
         else:
             if len(output) <= min(room, MAX_INLINE_BYTES):

@@ -61,8 +61,10 @@ class Redemptions:
 
     async def redeem(
         self, message: TaskMessage, is_ending: Callable[[], bool]
-    ) -> TaskMessage | None:
-        """``message`` with its secrets in its input; None when the attempt was told to end.
+    ) -> tuple[TaskMessage, dict[str, str]] | None:
+        """``message`` with its secrets in its input, and these by key.
+
+        None: the attempt was told to end.
 
         Raises:
             DeniedError: one is refused.
@@ -78,7 +80,7 @@ class Redemptions:
                 raise DeniedError(f"the secret {key!r} was refused: {answer.refusal}")
             found[key] = answer.secret
         value = filled(message.input, message.secrets, found)
-        return message.model_copy(update={"input": value, "secrets": []})
+        return message.model_copy(update={"input": value, "secrets": []}), found
 
     async def _ask(
         self, message: TaskMessage, key: str, is_ending: Callable[[], bool]

@@ -22,6 +22,7 @@ from sagabus_agents.connection import Connection
 from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.execution import EncodedResult, Ending, Execution, Outcome, encode_result
 from sagabus_agents.handlers import Handlers
+from sagabus_agents.hiding import SecretTask
 from sagabus_agents.outbox import Letter, Outbox
 from sagabus_agents.payloads import BusAwayError, GoneError, Payloads
 from sagabus_agents.pull import RolePull
@@ -147,7 +148,7 @@ class Worker:
                 attempt.work.cancel()
 
     def _take(self, pull: RolePull, task: TaskMessage, ack: str) -> None:
-        context = Task(task)
+        context = SecretTask(task) if task.secrets else Task(task)
         attempt = HeldAttempt(task, Execution(self._handlers, context), pull, ack)
         context.on_progress = partial(self._on_progress, attempt)
         delivery = delivery_count(ack)
@@ -184,9 +185,10 @@ class Worker:
     async def _redeem(self, execution: Execution) -> None:
         """Put the secrets into the input that the handler gets."""
         task = execution.task
-        if task.message.secrets:
-            message = await self._redemptions.redeem(task.message, lambda: bool(execution.ending))
-            task.complete(message or task.message)
+        if isinstance(task, SecretTask):
+            found = await self._redemptions.redeem(task.message, lambda: bool(execution.ending))
+            if found is not None:
+                task.redeemed(*found)
 
     async def _has_body(self, attempt: HeldAttempt, body: PayloadRef) -> bool:
         """Read the body; False when there is none, and the attempt was let go."""

@@ -1,13 +1,12 @@
 """The second seed's documents, as printed, with real agents: every route of every one of them.
 
 All instances are started at once and end beside each other; the delays that the documents print
-are waited for together.
+are waited for together. One file, because of that: every test looks at the same orchestrator.
 """
 
 import json
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +15,14 @@ from tests.support.attune import (
     CASES,
     SCRIPTED,
     WORKFLOWS,
+    Site,
     health_page,
     ready_made,
     scripted,
     write_packs,
 )
-from tests.support.processes import Orchestrator, all_of, sagabus, until
-from tests.support.scripted_agent import most_at_once, read_lines
+from tests.support.processes import Orchestrator, all_of, until
+from tests.support.scripted_agent import most_at_once
 
 DEPLOY = "my_pack.deploy_application"
 NO = {"refused": ["refused", "told to fail"]}
@@ -122,59 +122,28 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class Site:
-    """Everything at work."""
-
-    def __init__(self, directory: Path, orchestrator: Orchestrator, asked: list[str]) -> None:
-        self.directory = directory
-        self.orchestrator = orchestrator
-        #: Paths of the health page.
-        self.health = asked
-
-    def start_deployment(self, id: str) -> None:
-        parameters = {"app_name": ROUTES[id][0], "version": f"1.{id}", "environment": "staging"}
-        self.orchestrator.start_instance(DEPLOY, id, parameters)
-
-    def ended(self, id: str) -> dict[str, Any]:
-        """The instance at its end."""
-        return until(lambda: self.orchestrator.at_end(id), f"{id} ends", within_s=90)
-
-    def tasks(self, id: str) -> list[dict[str, Any]]:
-        found = self.orchestrator.get(f"/api/v1/workflow-executions/{id}/tasks")["items"]
-        return list(found)
-
-    def stages(self, id: str) -> list[str]:
-        """Stages in the order in which they began."""
-        return [stage["stage"] for stage in self.orchestrator.instance(id)["stages"]]
-
-    def inputs(self, id: str) -> dict[str, Any]:
-        """What the first task of each stage was given."""
-        found: dict[str, Any] = {}
-        for task in self.tasks(id):
-            found.setdefault(task["task_name"], task["input"])
-        return found
-
-    def asked(self, id: str) -> list[dict[str, Any]]:
-        """What the scripted agent was asked for an instance."""
-        return [
-            line for line in read_lines(self.directory / "asked.jsonl") if line["instance"] == id
-        ]
-
-    def records(self) -> list[dict[str, Any]]:
-        """What the actions of ``my_pack`` have written."""
-        text = (self.directory / "records.jsonl").read_text()
-        return [json.loads(line) for line in text.splitlines()]
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """What a command prints."""
-        done = sagabus(*arguments, url=self.orchestrator.url, SAGABUS_USER="ann")
-        assert done.returncode == code, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout if code != 1 else done.stderr
+@pytest.fixture(scope="module")
+def retrying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
+    """The same packs with an agent in place of ``http`` whose calls run out of time."""
+    directory = tmp_path_factory.mktemp("retrying")
+    write_packs(directory)
+    slow = {"error": ["timeout", "GET: no answer within 30 s"]}
+    script = {
+        "timeout_once/flaky_api_call": [slow, {"output": {"status_code": 200}}],
+        "timeout_then_refused/flaky_api_call": [slow, {"error": ["connection", "refused"]}],
+        "timeouts/flaky_api_call": slow,
+    }
+    with (
+        Orchestrator(directory, WORKFLOWS) as orchestrator,
+        scripted(directory, orchestrator.nats_url, ("http",), script),
+    ):
+        for id in ("timeout_once", "timeout_then_refused"):
+            orchestrator.start_instance("seed.retry", id, {})
+        yield orchestrator
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, retrying: Orchestrator) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("attune")
     write_packs(directory)
     with (
@@ -188,9 +157,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         ),
     ):
         site = Site(directory, orchestrator, asked)
-        for id in ROUTES:
-            if id != "never_ready":
-                site.start_deployment(id)
+        for id, (app, _) in ROUTES.items():
+            parameters = {"app_name": app, "version": f"1.{id}", "environment": "staging"}
+            orchestrator.start_instance(DEPLOY, id, parameters)
         for id, (workflow, parameters) in OTHERS.items():
             orchestrator.start_instance(f"seed.{workflow}", id, parameters)
         yield site
@@ -226,13 +195,15 @@ def test_the_documents_are_the_printed_ones_and_valid(site: Site) -> None:
     for pack, document in (("my_pack", "deploy_application"), ("seed", "features")):
         path = packs / pack / "workflows" / f"{document}.yaml"
         assert path.read_bytes() == (CASES / f"{document}.yaml").read_bytes()
+    names = {item["name"] for item in site.orchestrator.get("/api/v1/workflows")["items"]}
+    assert names == {DEPLOY} | {f"seed.{workflow}" for workflow, _ in OTHERS.values()}
     said = site.run("validate", str(site.orchestrator.config))
     [warning] = [line for line in said.splitlines() if line.startswith("warning")]
     assert "features.yaml:75" in warning
     assert "`on_success`: the decision replaces it" in warning
 
 
-@pytest.mark.parametrize("id", [id for id in ROUTES if id != "never_ready"])
+@pytest.mark.parametrize("id", [id for id in ROUTES if id != "never_ready"])  # that one last
 def test_deploy_application_goes_down_the_route_of_its_failure(site: Site, id: str) -> None:
     check_deployment(site, id)
 
@@ -281,17 +252,6 @@ def waits_before_retries(task: dict[str, Any]) -> list[float]:
     begun = [datetime.fromisoformat(one["created_at"]) for one in task["attempts"][1:]]
     ended = [datetime.fromisoformat(one["ended_at"]) for one in task["attempts"][:-1]]
     return [(b - e).total_seconds() for e, b in zip(ended, begun, strict=True)]
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_deployment_that_is_never_ready_is_rolled_back_after_three_retries(site: Site) -> None:
-    site.start_deployment("never_ready")
-    until(lambda: site.orchestrator.at_end("never_ready"), "never_ready ends", within_s=180)
-    check_deployment(site, "never_ready")
-    [task] = [one for one in site.tasks("never_ready") if one["task_name"] == "wait_for_ready"]
-    assert task["retry_count"] == 3
-    assert all(wait >= 9 for wait in waits_before_retries(task))
 
 
 def test_rehearsed_deployment_that_is_never_ready_is_rolled_back(site: Site) -> None:
@@ -410,22 +370,24 @@ def test_condition_that_is_false_ends_the_branch(site: Site) -> None:
 
 
 def test_production_is_asked_for_and_the_answer_decides(site: Site) -> None:
+    until_waiting(site, "yes")
+    shown = site.run("show", "yes")
+    assert "Approve production deployment of shop?" in shown
+    assert "sagabus answer yes require_approval" in shown
+    answer = ("answer", "yes", "require_approval", "--data")
+    [refused] = site.run(*answer, '{"approved": "sure"}', code=1).splitlines()
+    assert "`approved`: 'sure' does not fit; write true or false" in refused
+    assert site.orchestrator.instance("yes")["status"] == "waiting"
+    site.run(*answer, '{"approved": true}')
+    until_waiting(site, "no")
+    document = {"stage": "require_approval", "data": {"approved": False}}
+    site.orchestrator.post("/api/v1/workflow-executions/no/answer", document)
     for id, approved, stage in (("yes", True, "deploy_app"), ("no", False, "cancel_deployment")):
-        assert until_waiting(site, id)["waiting_for"] == ["require_approval"]
-        shown = site.run("show", id)
-        assert "Approve production deployment of shop?" in shown
-        assert f"sagabus answer {id} require_approval" in shown
-        answer = ("answer", id, "require_approval", "--data")
-        said = site.run(*answer, '{"approved": "sure"}', code=1)
-        assert "approved" in said
-        assert len(said.splitlines()) == 1
-        assert site.orchestrator.instance(id)["status"] == "waiting"
-        site.run(*answer, json.dumps({"approved": approved}))
         assert site.ended(id)["status"] == "completed"
         assert site.stages(id) == ["check_environment", "require_approval", stage]
-        assert site.run(*answer, '{"approved": true}', code=1)
         [task] = [one for one in site.tasks(id) if one["task_name"] == "require_approval"]
         assert task["result"] == {"approved": approved}
+    assert site.run(*answer, '{"approved": false}', code=1)  # too late
     [line] = [line for line in site.asked("yes") if line["phase"] == "start"]
     assert (line["role"], line["action"]) == ("cloud", "deploy_instance")
     assert not site.asked("no")
@@ -535,3 +497,42 @@ def test_simple_sequence_runs_in_its_order(site: Site) -> None:
         ("task1", {"message": "Task 1"}),
         ("task2", {"message": "Task 2"}),
     ]
+
+
+def test_call_that_ran_out_of_time_is_tried_again_and_another_failure_is_not(
+    retrying: Orchestrator,
+) -> None:
+    routes = {
+        "timeout_once": ["flaky_api_call", "process_response"],
+        "timeout_then_refused": ["flaky_api_call", "log_error"],
+    }
+    for id, route in routes.items():
+        ended = until(lambda id=id: retrying.at_end(id), f"{id} ends", within_s=90)
+        assert ended["status"] == "completed"
+        assert [stage["stage"] for stage in ended["stages"]] == route
+        path = f"/api/v1/workflow-executions/{id}/tasks"
+        [call] = retrying.get(path, stage="flaky_api_call")["items"]
+        assert call["retry_count"] == 1
+        assert waits_before_retries(call)[0] >= 9
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_call_that_always_runs_out_of_time_is_tried_five_times_more_and_slower(
+    retrying: Orchestrator,
+) -> None:
+    retrying.start_instance("seed.retry", "timeouts", {})
+    until(lambda: retrying.at_end("timeouts"), "timeouts ends", within_s=300)
+    [call, _] = retrying.get("/api/v1/workflow-executions/timeouts/tasks")["items"]
+    waits = waits_before_retries(call)
+    assert len(waits) == 5
+    for wait, printed in zip(waits, (10, 20, 40, 60, 60), strict=True):
+        assert 0.9 * printed <= wait < printed + 10
+
+
+def test_deployment_that_is_never_ready_is_rolled_back_after_three_retries(site: Site) -> None:
+    check_deployment(site, "never_ready")
+    [task] = [one for one in site.tasks("never_ready") if one["task_name"] == "wait_for_ready"]
+    waits = waits_before_retries(task)
+    assert len(waits) == 3
+    assert all(9 <= wait < 20 for wait in waits), waits

@@ -22,33 +22,46 @@ from tests.support.scripted_agent import most_at_once, read_lines
 
 SEED = int(os.environ.get("SAGABUS_TEST_SEED", "1"))
 MB = 1024 * 1024
-CONCURRENCY = 100
-#: How much slower than alone other instances may be; wide, for machines that do other things too.
+#: Tasks in flight: what an instance has unless the file says otherwise, and many.
+DEFAULT, MANY = 10, 100
+#: How much slower than alone other instances may be beside ``DEFAULT`` tasks in flight. About 2 is
+#: measured; wide, for machines that do other things too.
 SLOWER = 3.0
-RSS_MB = 400.0
+RSS_MB = 600.0
 
-WORKFLOWS = f"""
+WORKFLOWS = """
 [engine]
-max_parallel_tasks = 0
+max_parallel_tasks = IN_FLIGHT
 
 [[workflows]]
 name = "wide"
-parameters = {{items = {{type = "array", required = true}}}}
-output_map = {{numbers = "{{{{ task.spread.result | map(attribute='number') | list }}}}"}}
+parameters = {items = {type = "array", required = true}}
+output_map = {numbers = "{{ task.spread.result | map(attribute='number') | list }}"}
 
 [[workflows.stages]]
 name = "spread"
 agents = ["claimed"]
-with_items = "{{{{ parameters.items }}}}"
-concurrency = {CONCURRENCY}
-input = {{number = "{{{{ item }}}}", at = "{{{{ index }}}}"}}
-retry = {{count = 2, delay = 0.1}}
+with_items = "{{ parameters.items }}"
+input = {number = "{{ item }}", at = "{{ index }}"}
+retry = {count = 2, delay = 0.1}
 compensation_agents = ["claimed"]
 
 [[workflows.stages]]
 name = "count"
 action = "core.echo"
-input = {{count = "{{{{ task.spread.result | length }}}}"}}
+input = {count = "{{ task.spread.result | length }}"}
+
+[[workflows]]
+name = "hasty"
+parameters = {items = {type = "array", required = true}}
+
+[[workflows.stages]]
+name = "spread"
+agents = ["claimed"]
+with_items = "{{ parameters.items }}"
+concurrency = 4
+fail_fast = true
+compensation_agents = ["claimed"]
 
 [[workflows]]
 name = "single"
@@ -56,7 +69,7 @@ name = "single"
 [[workflows.stages]]
 name = "work"
 agents = ["claimed"]
-input = {{number = 1}}
+input = {number = 1}
 compensation_agents = ["claimed"]
 
 [[workflows]]
@@ -67,6 +80,10 @@ name = "work"
 agents = ["other"]
 compensation_agents = ["other"]
 """
+
+
+def workflows(in_flight: int) -> str:
+    return WORKFLOWS.replace("IN_FLIGHT", str(in_flight))
 
 
 def agents(directory: Path, nats_url: str, script: dict[str, Any]) -> list[Program]:
@@ -150,14 +167,21 @@ def seconds_per_single(orchestrator: Orchestrator, count: int) -> float:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak, id="soak")])
+@pytest.mark.parametrize(
+    ("count", "in_flight"),
+    [
+        (1_000, MANY),
+        pytest.param(10_000, DEFAULT, marks=pytest.mark.soak),
+        pytest.param(10_000, MANY, marks=pytest.mark.soak),
+    ],
+)
 def test_item_costs_what_a_task_costs_and_others_go_on_beside_it(
-    tmp_path: Path, count: int
+    tmp_path: Path, count: int, in_flight: int
 ) -> None:
     items = numbers(count)
     script = {"spread": {"echo": True}}
     with (
-        Orchestrator(tmp_path, WORKFLOWS) as orchestrator,
+        Orchestrator(tmp_path, workflows(in_flight)) as orchestrator,
         all_of(agents(tmp_path, orchestrator.nats_url, script)),
     ):
         process = psutil.Process(orchestrator.pid)
@@ -169,9 +193,10 @@ def test_item_costs_what_a_task_costs_and_others_go_on_beside_it(
         began = time.monotonic()
         with beside.going_on() as took:
             orchestrator.start_instance("wide", "wide", {"items": items})
-            while not (ended := orchestrator.at_end("wide")):
+            path = "/api/v1/workflow-executions/wide"
+            while (ended := orchestrator.get(path, wait=2))["status"] == "running":
                 peak = max(peak, process.memory_info().rss)
-                time.sleep(0.1)
+            peak = max(peak, process.memory_info().rss)
             wide_s = time.monotonic() - began
         assert ended["status"] == "completed"
         assert ended["output"]["numbers"] == items
@@ -179,16 +204,18 @@ def test_item_costs_what_a_task_costs_and_others_go_on_beside_it(
         line for line in read_lines(tmp_path / "claimed/asked.jsonl") if line["stage"] == "spread"
     ]
     assert tasks_of(lines) == Counter((f"spread-1-{index}", 1) for index in range(count))
-    assert most_at_once(lines) <= CONCURRENCY
+    assert most_at_once(lines) <= in_flight
     print(
-        f"\n{count} items in {wide_s:.1f} s: {wide_s / count * 1000:.2f} ms each, a task of its own "
-        f"{single_s * 1000:.2f} ms; p50 of others {statistics.median(took) * 1000:.0f} ms "
-        f"({len(took)} of them), alone {alone_s * 1000:.0f} ms; RSS {before / MB:.0f} MB before, "
-        f"{peak / MB:.0f} MB at most"
+        f"\n{count} items, {in_flight} in flight, in {wide_s:.1f} s\n"
+        f"ms per item {wide_s / count * 1000:.2f}, per single task {single_s * 1000:.2f}\n"
+        f"p50 of others {statistics.median(took) * 1000:.0f} ms ({len(took)} of them), "
+        f"alone {alone_s * 1000:.0f} ms\n"
+        f"RSS {before / MB:.0f} MB before, {peak / MB:.0f} MB at most"
     )
     assert peak / MB < RSS_MB
     if count == 10_000:
         assert wide_s / count < 2 * single_s
+    if in_flight == DEFAULT:
         assert statistics.median(took) < SLOWER * alone_s
 
 
@@ -207,7 +234,7 @@ def test_orchestrator_killed_in_the_middle_repeats_no_item_and_loses_none(
         script[f"wide/spread-1-{index}"] = [{"error": ["busy", "later"]}, {"echo": True}]
     log = tmp_path / "claimed/asked.jsonl"
     with (
-        Orchestrator(tmp_path, WORKFLOWS) as orchestrator,
+        Orchestrator(tmp_path, workflows(MANY)) as orchestrator,
         all_of(agents(tmp_path, orchestrator.nats_url, script)),
     ):
         orchestrator.start_instance("wide", "wide", {"items": items})
@@ -231,3 +258,42 @@ def test_orchestrator_killed_in_the_middle_repeats_no_item_and_loses_none(
     begun = tasks_of(read_lines(log))
     assert begun.keys() == once | again
     assert set(begun.values()) == {1}, begun.most_common(5)
+
+
+def test_failed_fan_out_undoes_each_item_that_succeeded_once_over_a_crash(tmp_path: Path) -> None:
+    count, failing = 300, {7, 130, 299}
+    refused = {"refused": ["broken", "no"]}
+    script: dict[str, Any] = {f"wide/spread-1-{index}": refused for index in failing}
+    script |= {"hasty/spread-1-20": refused}
+    log = tmp_path / "claimed/asked.jsonl"
+
+    def undone(id: str) -> list[str]:
+        return [
+            line["task"]
+            for line in read_lines(log)
+            if (line["instance"], line["kind"], line["phase"]) == (id, "compensation", "end")
+        ]
+
+    with (
+        Orchestrator(tmp_path, workflows(MANY)) as orchestrator,
+        all_of(agents(tmp_path, orchestrator.nats_url, script)),
+    ):
+        for id in ("wide", "hasty"):
+            orchestrator.post(
+                f"/api/v1/workflows/{id}/execute",
+                {"id": id, "parameters": {"items": list(range(count))}},
+            )
+        until(lambda: len(undone("wide")) > 20, "the undo is under way")
+        orchestrator.restart()
+        for id in ("wide", "hasty"):
+            ended = until(lambda id=id: orchestrator.at_end(id), f"{id} ends", within_s=90)
+            assert (ended["status"], ended["rollback"]) == ("rolled_back", "full")
+            assert ended["error"]["type"] == "broken"
+    succeeded = sorted(set(range(count)) - failing)
+    assert sorted(undone("wide")) == sorted(f"spread-1-{index}-undo-0" for index in succeeded)
+    begun = {line["task"] for line in read_lines(log) if line["instance"] == "hasty"}
+    sent = {int(task.split("-")[2]) for task in begun}
+    # The one that fails, and those that were under way beside it.
+    assert set(range(21)) <= sent
+    assert max(sent) < 20 + 2 * 4
+    assert len(undone("hasty")) == len(sent) - 1

@@ -1,4 +1,7 @@
-"""Workflows that call workflows, three levels deep: shown, cancelled, undone, and killed."""
+"""Workflows that call workflows, three levels deep: shown, cancelled, undone, and killed.
+
+One file, because everything in it is asked of the same three workflows.
+"""
 
 import os
 import random
@@ -6,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,8 @@ import httpx
 import pytest
 
 from tests.support.effects import read_effects
+from tests.support.nats_gate import NatsGate
+from tests.support.nats_server import NatsServer
 from tests.support.processes import TERMINAL, Orchestrator, Program, all_of, sagabus, until
 
 SEED = int(os.environ.get("SAGABUS_TEST_SEED", "1"))
@@ -282,7 +288,7 @@ def test_orchestrator_killed_at_random_moments_ends_every_tree_with_every_effect
                 f"{moment} effects",
                 within_s=120,
             )
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(rng.uniform(0, rng.choice((0.02, 0.1))))
             killed_at.append(time.time())
             orchestrator.restart()
         for id in ids:
@@ -298,6 +304,46 @@ def test_orchestrator_killed_at_random_moments_ends_every_tree_with_every_effect
         assert len(found) == 4, tree
         assert work_of(tmp_path, found, "task") == done, tree
         assert work_of(tmp_path, found, "compensation") == undone, tree
+
+
+@pytest.mark.parametrize(
+    ("message", "passed"),
+    [
+        # The start of the release is a command too; then those of the delivery and of a region.
+        pytest.param(b"._command ", 1, marks=pytest.mark.soak),
+        (b"._command ", 2),
+        # Both regions tell the delivery, which tells the release.
+        (b"._workflow ", 0),
+        pytest.param(b"._workflow ", 1, marks=pytest.mark.soak),
+        (b"._workflow ", 2),
+    ],
+    ids=lambda value: value.decode().strip(" .") if isinstance(value, bytes) else str(value),
+)
+def test_what_was_stored_and_not_said_is_said_after_the_crash(
+    tmp_path: Path, message: bytes, passed: int
+) -> None:
+    with (
+        NatsServer(tmp_path / "nats") as nats,
+        NatsGate(nats.port) as gate,
+        Orchestrator(tmp_path, WORKFLOWS, nats_url=gate.url) as orchestrator,
+        all_of(agents(tmp_path, nats.url)),
+    ):
+        gate.hold(message, after=passed)
+        with suppress(httpx.HTTPError):  # the answer may be held too; the start is stored
+            orchestrator.post("/api/v1/workflows/release/execute", {"id": "cut"})
+        assert gate.is_held.wait(30)
+        killed_at = time.time()
+        orchestrator.kill()
+        gate.release()
+        orchestrator.start()
+        orchestrator.wait_ready()
+        tree, ids = ended(orchestrator, "cut")
+        assert {one["status"] for one in instances(tree)} == {"completed"}
+        assert len(ids) == 4
+        assert work_of(tmp_path, ids, "task") == ALL
+        if message == b"._workflow ":
+            assert news_after_a_kill(orchestrator, tree, [killed_at]) >= 1
+    assert_nothing_twice(tmp_path)
 
 
 def is_over(orchestrator: Orchestrator, id: str) -> bool:

@@ -55,7 +55,10 @@ class Case:
 
 @cache
 def catalog_of(path: Path) -> Catalog:
-    """The definition, with its policies and packs."""
+    """The definition, with its policies and packs.
+
+    One for all of its scripts: what an instance leaves behind in it would be seen by the next.
+    """
     return Catalog.load(path, CedarPolicies.load)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from nats.aio.msg import Msg
 
+from sagabus_agents.wire import SecretAnswer, SecretRequest, secret_subject
 from tests.support.fake_orchestrator import FakeOrchestrator, orchestrator
 from tests.support.nats_server import NatsServer
 
@@ -125,6 +127,31 @@ async def test_http_agent_calls_an_api(
     assert read.output["json"] == {"id": 7, "size": 2}
     assert undone.output["status_code"] == 404
     assert url not in (tmp_path / "agent.log").read_text()
+
+
+async def test_program_that_echoes_its_secret_does_not_let_it_out(
+    server: NatsServer, fake: FakeOrchestrator, tmp_path: Path
+) -> None:
+    async def answer(message: Msg) -> None:
+        request = SecretRequest.model_validate_json(message.data)
+        found = SecretAnswer(request=request.request, secret="s3cret-5f2c/9a77")
+        await fake.client.publish(request.reply, found.model_dump_json().encode())
+
+    await fake.client.subscribe(secret_subject("shop", "*"), cb=answer)
+    await fake.client.flush()
+    echo = """x=$(cat); printf %s "$x"; printf %s "$x" >&2"""
+    commands = ("--on", f"echo=sh -c '{echo}'", "--on", "fail=sh -c 'cat >&2; exit 1'")
+    places = [{"path": ["token"], "start": 7, "end": 17, "key": "k"}]
+    input = {"token": "Bearer [secret:k]"}
+    async with agent_process(tmp_path, server, "exec", "shop", *commands):
+        echoed = await fake.run("shop", "echo", input, secrets=places)
+        failed = await fake.run("shop", "fail", input, secrets=places)
+    assert echoed.output["input"] == input
+    assert failed.error is not None
+    assert '"Bearer [secret:k]"' in failed.error.message
+    log = (tmp_path / "agent.log").read_text()
+    assert log.count("Bearer [secret:k]") == 2
+    assert "s3cret" not in log + repr(fake.results)
 
 
 async def test_pack_agent_runs_the_actions_of_its_pack(

@@ -1,4 +1,7 @@
-"""Secrets end to end: agents get them, and nothing that stays behind holds them."""
+"""Secrets end to end: agents get them, and nothing that stays behind holds them.
+
+One file, because every test runs the same workflow with the same secrets.
+"""
 
 import asyncio
 import hashlib
@@ -10,11 +13,12 @@ from typing import Any
 
 import nats
 import pytest
+from nats.aio.msg import Msg
 
 from sagabus.app import Orchestrator
 from sagabus.core.instance import InstanceState
 from sagabus.settings import Settings
-from sagabus_agents import Agent, Task
+from sagabus_agents import Agent, PermanentError, Task
 from sagabus_agents.roles.exec import exec_agent
 from sagabus_agents.wire import SecretAnswer, SecretRequest, secret_subject
 from tests.support.agents import serving
@@ -32,6 +36,7 @@ name = "send"
 agents = ["backend"]
 classification = "compensatable"
 compensation_agents = ["backend"]
+retry = {{count = 1, delay = 0.01}}
 compensation = {{input = {{token = "{{{{ kv.get_secret('api.token') }}}}"}}}}
 [workflows.stages.input]
 auth = "Bearer {{{{ kv.get_secret('api.token') }}}} at {{{{ parameters.host }}}}"
@@ -136,6 +141,76 @@ async def test_an_agent_gets_its_secrets_and_nothing_that_stays_holds_them(
     assert files_with(settings.data_dir / "db", b"plain-marker-77")
     assert files_with(settings.data_dir / "db", b"marker-6b1e")
     assert files_with(settings.data_dir / "nats", ended.row.id.encode())
+
+
+def leaky(orchestrator: Orchestrator, is_heard: asyncio.Event, *, is_large: bool) -> Agent:
+    """An agent that tells all that it was given, wherever it can; ``is_heard``: its progress."""
+    agent = Agent("backend", "tester", nats_url=orchestrator.nats_url)
+
+    @agent.task("send")
+    async def send(task: Task) -> Any:
+        told = f"told-marker-31c8 {task.input['auth']} {task.input['both']}"
+        task.artifact(told)
+        task.progress(0.5, told)
+        task.log.info("telling", told=told)
+        await asyncio.wait_for(is_heard.wait(), 10)
+        if task.attempt == 1:
+            raise RuntimeError(told)
+        return {"echo": task.input, told: "x" * (400_000 if is_large else 1)}
+
+    @agent.task("last")
+    async def last(task: Task) -> None:
+        raise PermanentError("no")
+
+    @agent.compensation("send")
+    async def undo(task: Task) -> Any:
+        task.progress(0.5, f"undone with {task.input}")
+        return task.input
+
+    return agent
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+async def test_agent_that_tells_its_secrets_does_not_let_them_out(
+    settings: Settings, capfd: pytest.CaptureFixture[str], is_large: bool
+) -> None:
+    heard: list[bytes] = []
+    is_heard = asyncio.Event()
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.data)
+        if b'"fraction":0.5' in message.data:
+            is_heard.set()
+
+    async with Orchestrator.open(settings) as orchestrator:
+        await store_all(orchestrator)
+        client = await nats.connect(orchestrator.nats_url)
+        await client.subscribe("sagabus.>", cb=hear)
+        await client.flush()
+        async with serving(leaky(orchestrator, is_heard, is_large=is_large)):
+            ended = await run(orchestrator)
+            assert ended.row.status == "rolled_back"
+        entries = await orchestrator.history(ended.row.id)
+        await client.close()
+    assert ended.attempts["send-1-0"][1].output["echo"]["auth"] == (
+        "Bearer [secret:api.token] at example"
+    )
+    error = ended.attempts["send-1-0"][0].error
+    assert error is not None
+    assert error.message == (
+        "told-marker-31c8 Bearer [secret:api.token] at example "
+        "['[secret:api.token]/[secret:api.other]']"
+    )
+    out = capfd.readouterr()
+    logs = out.out + out.err
+    assert "told-marker-31c8" in logs
+    for secret in (SECRET, OTHER):
+        assert secret not in logs
+        assert secret not in repr(entries) + repr(ended)
+        assert not any(secret.encode() in data for data in heard)
+        assert files_with(settings.data_dir, secret.encode()) == []
+    # The search does find what is there.
+    assert files_with(settings.data_dir / "db", b"told-marker-31c8")
 
 
 def files_with(directory: Path, text: bytes) -> list[Path]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from tests.support.processes import ROOT, SAGABUS, Program
+from tests.support.processes import ROOT, SAGABUS, Orchestrator, Program, sagabus, until
+from tests.support.scripted_agent import read_lines
 
 CASES = ROOT / "tests/cases/attune"
 WORKFLOWS = 'packs = ["packs"]\n'
@@ -108,3 +109,50 @@ def ready_made(directory: Path, nats_url: str, health_url: str) -> list[Program]
         Program("http", [*SAGABUS, "agent", "http"], directory, env=env),
         Program("my_pack", [*SAGABUS, "agent", *pack], directory, env=env),
     ]
+
+
+class Site:
+    """Everything at work."""
+
+    def __init__(self, directory: Path, orchestrator: Orchestrator, asked: list[str]) -> None:
+        self.directory = directory
+        self.orchestrator = orchestrator
+        #: Paths of the health page.
+        self.health = asked
+
+    def ended(self, id: str) -> dict[str, Any]:
+        """The instance at its end."""
+        return until(lambda: self.orchestrator.at_end(id), f"{id} ends", within_s=90)
+
+    def tasks(self, id: str) -> list[dict[str, Any]]:
+        found = self.orchestrator.get(f"/api/v1/workflow-executions/{id}/tasks")["items"]
+        return list(found)
+
+    def stages(self, id: str) -> list[str]:
+        """Stages in the order in which they began."""
+        return [stage["stage"] for stage in self.orchestrator.instance(id)["stages"]]
+
+    def inputs(self, id: str) -> dict[str, Any]:
+        """What the first task of each stage was given."""
+        found: dict[str, Any] = {}
+        for task in self.tasks(id):
+            found.setdefault(task["task_name"], task["input"])
+        return found
+
+    def asked(self, id: str) -> list[dict[str, Any]]:
+        """What the scripted agent was asked for an instance."""
+        return [
+            line for line in read_lines(self.directory / "asked.jsonl") if line["instance"] == id
+        ]
+
+    def records(self) -> list[dict[str, Any]]:
+        """What the actions of ``my_pack`` have written."""
+        text = (self.directory / "records.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """What a command prints."""
+        done = sagabus(*arguments, url=self.orchestrator.url, SAGABUS_USER="ann")
+        assert done.returncode == code, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout if code != 1 else done.stderr

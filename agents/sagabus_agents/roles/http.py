@@ -8,6 +8,8 @@ import base64
 import json
 import re
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
@@ -181,8 +183,8 @@ async def _send(method: Method, asked: _Input, task: Task) -> dict[str, Any]:
     try:
         async with (
             asyncio.timeout(asked.timeout),
-            _client(asked) as client,
-            client.stream(method, _url(asked), **_content(method, asked, task)) as reply,
+            _client() as client,
+            _answer(client, asked, _request(client, method, asked, task)) as reply,
         ):
             content = await _read(reply, asked, place)
     except TimeoutError:
@@ -201,13 +203,52 @@ async def _send(method: Method, asked: _Input, task: Task) -> dict[str, Any]:
     }
 
 
-def _client(asked: _Input) -> httpx.AsyncClient:
-    # Of its own for every task: no cookie of one workflow reaches another. A redirect that is the
-    # expected answer is not followed.
+@asynccontextmanager
+async def _answer(
+    client: httpx.AsyncClient, asked: _Input, request: httpx.Request
+) -> AsyncIterator[httpx.Response]:
+    """The answer after all redirects; its body is still to be read."""
+    place = f"{request.method} {_place(asked.url)}"
+    for _ in range(MAX_REDIRECTS + 1):
+        reply = await client.send(request, stream=True)
+        try:
+            following = reply.next_request
+            if following is None or any(asked.expects(status) for status in range(300, 400)):
+                yield reply
+                return
+        finally:
+            await reply.aclose()
+        request = following
+        if _origin(following.url) != _origin(reply.url):
+            if asked.headers or not _is_bare(following):
+                raise _leads_elsewhere(reply.status_code, following, place)
+            # Made anew: the other would carry the task's key.
+            request = client.build_request(following.method, following.url)
+    raise PermanentError(f"{place}: more than {MAX_REDIRECTS} redirects", type="too_many_redirects")
+
+
+def _is_bare(request: httpx.Request) -> bool:
+    return request.method in {"GET", "HEAD"} and "Content-Length" not in request.headers
+
+
+def _leads_elsewhere(status: int, following: httpx.Request, place: str) -> TaskError:
+    return PermanentError(
+        f"{place} answered {status}, a redirect to {_origin(following.url)}, and another origin "
+        "gets neither headers nor body of the input: write the address there as `url`, or take "
+        f"the redirect as the answer with expected_status {status}",
+        type="http_redirect",
+    )
+
+
+def _origin(url: httpx.URL) -> str:
+    """Scheme, host and port; a port that is the scheme's own does not stand in it."""
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _client() -> httpx.AsyncClient:
+    # Of its own for every task: no cookie of one workflow reaches another.
     return httpx.AsyncClient(
         verify=_trusted(),
-        follow_redirects=not any(asked.expects(status) for status in range(300, 400)),
-        max_redirects=MAX_REDIRECTS,
         timeout=None,  # noqa: S113 - the whole call has one limit
         headers={"User-Agent": f"sagabus/{__version__}"},
     )
@@ -224,7 +265,7 @@ def _url(asked: _Input) -> httpx.URL:
     return url.copy_merge_params(asked.query) if asked.query else url
 
 
-def _content(method: Method, asked: _Input, task: Task) -> dict[str, Any]:
+def _request(client: httpx.AsyncClient, method: Method, asked: _Input, task: Task) -> httpx.Request:
     headers = httpx.Headers(asked.headers)
     if method in _NEEDS_KEY:
         headers.setdefault(_KEY_HEADER, task.idempotency_key)
@@ -236,7 +277,7 @@ def _content(method: Method, asked: _Input, task: Task) -> dict[str, Any]:
         content["content"] = asked.body
     elif asked.form is not None:
         content["data"] = asked.form
-    return content
+    return client.build_request(method, _url(asked), **content)
 
 
 async def _read(reply: httpx.Response, asked: _Input, place: str) -> bytes:
@@ -256,10 +297,6 @@ async def _read(reply: httpx.Response, asked: _Input, place: str) -> bytes:
 def _explained(error: Exception, place: str) -> TaskError:
     said = str(error) or type(error).__name__
     match error:
-        case httpx.TooManyRedirects():
-            return PermanentError(
-                f"{place}: more than {MAX_REDIRECTS} redirects", type="too_many_redirects"
-            )
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
             return BadInputError(f"{place}: {said}")
         case _:

@@ -49,10 +49,11 @@ IF (UPDATE partition:{partition:d}
 """
 _CREATE: Final = "INSERT INTO workflow_instances encoding::json::decode($created) RETURN NONE;"
 # Of an instance that this owner has not written yet: its newest version may stand in the history.
+# Version 0 is being deleted.
 _CHANGE_FIRST: Final = """
 FOR $d IN encoding::json::decode($first) {
   IF (UPDATE type::record('workflow_instances', $d.id) CONTENT $d.row
-      WHERE (version = $d.was OR (version < $d.was
+      WHERE version > 0 AND (version = $d.was OR (version < $d.was
           AND record::exists(type::record('history_event', [$d.id, $d.was]))))
         AND !record::exists(type::record('history_event', [$d.id, $d.was + 1]))
       RETURN VALUE version) = [] { THROW 'sagabus:conflict:' + $d.id } };

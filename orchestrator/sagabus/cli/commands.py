@@ -133,7 +133,12 @@ def cancel(
 ) -> None:
     """End an instance and undo what it did."""
     reply = _command(url, instance, "cancel", {"reason": reason})
-    _report(reply, f"{instance}: cancelled ({reply['result']['status']})", is_json=is_json)
+    status = reply["result"]["status"]
+    _report(
+        reply,
+        f"{instance}: {'cancelled' if status == 'cancelled' else f'is cancelled, now {status}'}",
+        is_json=is_json,
+    )
 
 
 def _command(url: str | None, instance: str, name: str, document: dict[str, Any]) -> Any:

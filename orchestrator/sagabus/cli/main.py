@@ -14,7 +14,8 @@ from sagabus.errors import SagabusError
 app = typer.Typer(
     name="sagabus",
     help="Durable workflows and sagas across processes.",
-    epilog="Agents: 'sagabus agent --help'. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+    epilog="Agents: 'sagabus agent --help'. Exit codes: 0 done, 1 failed, 2 wrong usage,"
+    " 3 completed with handled failures.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -57,8 +57,9 @@ def say_json(document: Any, *, is_line: bool = False) -> None:
 def say_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print a table; cells are plain text but for ``Text``."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(name, overflow="fold")
+    for index, name in enumerate(head):
+        # The first names the row, and is what people copy.
+        table.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row))
     console().print(table)

@@ -1,6 +1,8 @@
 """Commands that only look: list, show, history, watch, workflows, agents."""
 
-from typing import Annotated, Any
+import json
+from itertools import starmap
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -10,6 +12,10 @@ from sagabus.cli.options import InstanceId, Json, Url
 from sagabus.cli.output import duration, instant, say, say_json, say_table, status
 
 app = typer.Typer()
+
+#: What ``show`` prints for people; ``--json`` has all of it.
+_MAX_TASKS: Final = 200
+_MAX_CHARACTERS: Final = 1_000
 
 
 @app.command(name="list")
@@ -64,13 +70,30 @@ def show(
         say_json(tree) if is_json else _say_tree(tree, "")
         return
     found = api.get(instance_path(instance))
-    tasks = _all_tasks(api, instance)
     if is_json:
-        say_json({**found, "tasks": tasks})
+        say_json({**found, "tasks": _all_tasks(api, instance)})
         return
+    _say_instance(instance, found)
+    page = api.get(instance_path(instance, "tasks"), limit=_MAX_TASKS)
+    say()
+    say_table(
+        ("TASK", "KIND", "ROLE", "STATUS", "ATTEMPTS", "TOOK", "AGENT", "ERROR"),
+        map(_task_row, page["items"]),
+    )
+    if page["next_offset"] is not None:
+        say(f"and more tasks after these {_MAX_TASKS}: sagabus show {instance} --json")
+    for failed in found["failed_compensations"]:
+        place = f"stage {failed['stage']}, task {failed['task']}"
+        say(f"not undone: {place}: {failed['error']['message']}")
+
+
+def _say_instance(instance: str, found: dict[str, Any]) -> None:
     follow.say_end(found)
     by = f" by {found['started_by']}" if found["started_by"] else ""
-    say(f"started {instant(found['created_at'])}{by}, parameters {found['parameters']}")
+    say(f"started {instant(found['created_at'])}{by}, parameters {_brief(found['parameters'])}")
+    if pause := found["paused"]:
+        why = f": {pause['reason']}" if pause["reason"] else ""
+        say(f"paused {instant(pause['at'])} by {pause['by']}{why}: sagabus resume {instance}")
     for stage in found["stages"]:
         if stage["status"] == "waiting":
             say(follow.what_waits(instance, stage))
@@ -78,21 +101,21 @@ def show(
         say(f"stage {name} joins several: {', '.join(arms)} arrived")
     for name, values in (("variables", found["variables"]), ("output", found["output"])):
         if values:
-            say(f"{name} {values}")
+            say(f"{name} {_brief(values)}")
     for warning in found["warnings"]:
         say(f"warning: {warning}")
     say()
     say_table(
         ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
     )
-    say()
-    say_table(
-        ("TASK", "KIND", "ROLE", "STATUS", "ATTEMPTS", "TOOK", "AGENT", "ERROR"),
-        map(_task_row, tasks),
-    )
-    for failed in found["failed_compensations"]:
-        place = f"stage {failed['stage']}, task {failed['task']}"
-        say(f"not undone: {place}: {failed['error']['message']}")
+
+
+def _brief(value: Any) -> str:
+    """A document as JSON in one line, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return f"{text[:_MAX_CHARACTERS]}... ({len(text)} characters; --json has all)"
 
 
 def _all_tasks(api: Api, instance: str) -> list[Any]:
@@ -122,7 +145,7 @@ def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:
     return (
         stage["stage"],
         stage["pass"],
-        status(stage["status"]),
+        status(stage["status"], f"{stage['status']}, handled" if stage["is_handled"] else ""),
         duration(stage["duration_s"]),
         f"{stage['succeeded']}/{stage['tasks']}",
         decision + by,
@@ -202,6 +225,23 @@ def workflows(
             )
             for item in items
         ),
+    )
+    if name and (declared := items[0]["parameters"]):
+        say()
+        say_table(
+            ("PARAMETER", "TYPE", "REQUIRED", "DEFAULT", "DESCRIPTION"),
+            starmap(_parameter_row, declared.items()),
+        )
+
+
+def _parameter_row(name: str, declared: dict[str, Any]) -> tuple[Any, ...]:
+    kind = declared.get("type", "any")
+    return (
+        name,
+        kind if isinstance(kind, str) else " or ".join(kind),
+        "yes" if declared.get("required") else "",
+        _brief(declared["default"]) if "default" in declared else "",
+        declared.get("description", ""),
     )
 
 

@@ -7,6 +7,7 @@ from sagabus.cli.options import parameters_of
 from sagabus.cli.output import say, say_json
 from sagabus.core.instance import InstanceStatus
 from sagabus.definitions.catalog import Catalog
+from sagabus.errors import SettingsError
 from sagabus.rehearsal.reading import read_scripts
 from sagabus.rehearsal.report import document_of, lines_of, unmet
 from sagabus.rehearsal.script import Script
@@ -27,7 +28,7 @@ def run(
     documents = []
     is_met = True
     for script in scripts:
-        definition = catalog.get(name or script.workflow or "")
+        definition = catalog.get(name or script.workflow or _only(catalog))
         declared = definition.document["workflow"].get("parameters")
         parameters = {**script.parameters, **parameters_of(pairs, None, declared)}
         changed = script.model_copy(update={"parameters": parameters})
@@ -42,6 +43,16 @@ def run(
     if is_json:
         say_json({"items": documents})
     return 0 if is_met else 1
+
+
+def _only(catalog: Catalog) -> str:
+    names = sorted(catalog.definitions)
+    if len(names) == 1:
+        return names[0]
+    raise SettingsError(
+        f"there are {len(names)} workflows ({', '.join(names) or 'none'}): name one:"
+        " sagabus rehearse NAME, or workflow: NAME in the outcomes"
+    )
 
 
 def _undone(rehearsed: Rehearsed, script: Script, catalog: Catalog) -> Rehearsed | None:

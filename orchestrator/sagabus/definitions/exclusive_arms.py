@@ -35,21 +35,40 @@ def find_conflicts(flow: Flow) -> Iterator[Conflict]:
     tree = Dominators(_by_outcome(flow), _ROOT)
     for join, wanted in joins.items():
         if join in tree.before:
-            ends = {arm: _ends_behind(arm, join, tree) for arm in flow.arms[join]}
+            ends = _ends_behind(flow.arms[join], join, tree)
+            behind_fork = _by_fork(ends)
             for fork in flow.by_name:
-                behind = {arm: found[fork] for arm, found in ends.items() if fork in found}
+                behind = behind_fork.get(fork, {})
+                if len(set(behind.values())) < 2 or flow.is_loop(fork):
+                    continue
                 free = len(ends) - len(behind)
-                if free + _most_together(behind.values()) < wanted and not flow.is_loop(fork):
+                if free + _most_together(behind.values()) < wanted:
                     yield Conflict(join, fork, _apart(behind))
                     break
 
 
-def _ends_behind(arm: str, join: str, tree: Dominators) -> dict[str, str]:
-    """The end that every way by ``arm`` to ``join`` goes through, by the stage that ends so."""
-    ways = [set(tree.chain(node)) for node in tree.before[join] if node.split(" ")[0] == arm]
-    ends = set.intersection(*ways) if ways else set()
-    # Sorted, so that a line of a decision, the closer end, comes after success itself.
-    return dict(node.split(" ") for node in sorted(ends) if " " in node)
+def _ends_behind(arms: Sequence[str], join: str, tree: Dominators) -> dict[str, dict[str, str]]:
+    """By arm: the end that every way by it to ``join`` goes through, by the stage that ends so."""
+    ways: dict[str, list[set[str]]] = {arm: [] for arm in arms}
+    for node in tree.before[join]:
+        arm = node.split(" ")[0]
+        if arm in ways:
+            ways[arm].append(set(tree.chain(node)))
+    found = {}
+    for arm, chains in ways.items():
+        ends = set.intersection(*chains) if chains else set()
+        # Sorted, so that a line of a decision, the closer end, comes after success itself.
+        found[arm] = dict(node.split(" ") for node in sorted(ends) if " " in node)
+    return found
+
+
+def _by_fork(ends: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """By stage that ends: the end of it that each arm lies behind, of those that do."""
+    found: dict[str, dict[str, str]] = {}
+    for arm, forks in ends.items():
+        for fork, end in forks.items():
+            found.setdefault(fork, {})[arm] = end
+    return found
 
 
 def _most_together(ends: Collection[str]) -> int:

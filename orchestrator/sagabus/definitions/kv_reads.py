@@ -23,4 +23,3 @@ def kv_keys_of(texts: Iterable[str]) -> tuple[frozenset[str], bool]:
             if call.args and isinstance(call.args[0], nodes.Const):
                 keys.add(str(call.args[0].value))
     return frozenset(keys), reads_kv
-

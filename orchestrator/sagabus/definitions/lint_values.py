@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from jinja2 import nodes
@@ -91,6 +92,7 @@ def _template_problems(where: TemplatePlace) -> Iterator[tuple[Place, str]]:
             )
 
 
+@lru_cache(maxsize=4_096)
 def _is_single(text: str) -> bool:
     """True when ``text`` is one expression, or not valid, which is said elsewhere."""
     try:

@@ -1,13 +1,15 @@
 """The parameters of a workflow: what they must be, and what stands where none is given."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sagabus.definitions.json_schema import Schema, SchemaPath, schema_problems
+from sagabus.definitions.json_schema import MAX_PROBLEMS, Schema, SchemaPath, schema_problems
 from sagabus.definitions.keys import did_you_mean
 
+#: Longest name that a message shows whole.
+_MAX_NAME: Final = 200
 #: Keywords of one parameter that JSON Schema does not have.
 _OWN: Final = ("required", "secret")
 #: Keywords of JSON Schema (draft 2020-12), its core, validation, annotation and content parts.
@@ -55,7 +57,7 @@ class Parameters:
 
     def complete(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """``values`` with every default filled in, and all that is wrong with them."""
-        problems = [self.unknown(name) for name in values if name not in self.table]
+        problems = self._unknown_among(values)
         completed = dict(values)
         for name, declared in self.table.items():
             if name in values:
@@ -66,6 +68,13 @@ class Parameters:
                 problems.append(f"parameter `{name}` is missing")
         return completed, problems
 
+    def _unknown_among(self, names: Iterable[str]) -> list[str]:
+        unknown = [name for name in names if name not in self.table]
+        problems = [self.unknown(name) for name in unknown[:MAX_PROBLEMS]]
+        if len(unknown) > MAX_PROBLEMS:
+            problems.append(f"{len(unknown) - MAX_PROBLEMS} more parameters are unknown")
+        return problems
+
     def problems(self, name: str, value: Any) -> list[str]:
         """What is wrong with ``value`` as the declared parameter ``name``."""
         found = self._schemas[name].problems(value)
@@ -73,6 +82,8 @@ class Parameters:
 
     def unknown(self, name: str) -> str:
         """What to say of a parameter that is not declared."""
+        if len(name) > _MAX_NAME:
+            return f"parameter `{name[:_MAX_NAME]}...` is unknown: its name is too long"
         known = ", ".join(self.table) or "none"
         return (
             f"parameter `{name}` is unknown{did_you_mean(name, self.table) or '; known: ' + known}"

@@ -16,6 +16,7 @@ from sagabus.definitions.models import EngineModel, FileModel, StageModel, Workf
 from sagabus.definitions.pack import Pack, Scan
 from sagabus.definitions.packs import PACK_FILE, scan_packs
 from sagabus.definitions.source_file import YAML_SUFFIXES, SourceFile
+from sagabus.definitions.source_size import too_many
 from sagabus.definitions.toml_file import read_toml
 from sagabus.definitions.yaml_pack import read_workflows
 from sagabus.errors import ConfigError, DefinitionError, InvalidConfigError
@@ -23,6 +24,8 @@ from sagabus.ports import Policies
 
 #: Of one file.
 MAX_WORKFLOWS: Final = 1_000
+#: Files that one entry of ``include`` names.
+MAX_INCLUDED: Final = 1_000
 #: Keys that mean something in the main file alone.
 _MAIN_KEYS: Final = frozenset({"engine", "include", "packs"})
 
@@ -146,6 +149,9 @@ def _add_workflows(sources: Sequence[SourceFile], reading: Reading) -> None:
             problem = f"{count} workflows in one file; at most {MAX_WORKFLOWS}, so split it"
             reading.problems.append(ConfigError(problem, path=source.path))
             continue
+        if excess := too_many(source.data):
+            reading.problems.append(ConfigError(excess, path=source.path))
+            continue
         for index in range(count):
             if len(reading.problems) > MAX_FINDINGS:
                 # More would take its time to be found, and nobody reads it.
@@ -213,8 +219,18 @@ def _included(main: SourceFile, reading: Reading) -> Iterator[SourceFile]:
         if not isinstance(pattern, str):
             continue  # already said
         whole = str(Path(glob.escape(str(main.path.parent))) / pattern)
+        if "**" in pattern and (link := _linked_directory(main.path.parent)):
+            reading.problems.append(
+                place.error(f"`**` follows no links, and {link} is one; name the directories")
+            )
+            continue
         reading.watched.append(whole)
-        paths = [Path(name) for name in sorted(glob.glob(whole, recursive=True))]  # noqa: PTH207
+        names = glob.glob(whole, recursive=True)  # noqa: PTH207
+        if len(names) > MAX_INCLUDED:
+            problem = f"{len(names)} files match {whole}; at most {MAX_INCLUDED}"
+            reading.problems.append(place.error(problem))
+            continue
+        paths = [Path(name) for name in sorted(names)]
         if not paths and not glob.has_magic(pattern):
             reading.problems.append(place.error(f"there is no file {whole}"))
         elif not paths:
@@ -224,6 +240,16 @@ def _included(main: SourceFile, reading: Reading) -> Iterator[SourceFile]:
                 seen.add(path)
                 _check_included(source, reading)
                 yield source
+
+
+def _linked_directory(directory: Path) -> Path | None:
+    """A link to a directory below ``directory``: by two of them a search may go round for ever."""
+    for parent, names, _ in os.walk(directory):
+        for name in names:
+            path = Path(parent, name)
+            if path.is_symlink():
+                return path
+    return None
 
 
 def _check_included(source: SourceFile, reading: Reading) -> None:

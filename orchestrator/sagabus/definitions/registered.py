@@ -10,6 +10,7 @@ from typing import Final, Literal, NoReturn
 from sagabus.definitions.explain import Place
 from sagabus.definitions.linking import WorkflowSource
 from sagabus.definitions.reading import Reading, workflow_source
+from sagabus.definitions.source_size import too_many
 from sagabus.definitions.yaml_file import YamlDocument, parse_yaml
 from sagabus.definitions.yaml_pack import TEXT_KEYS, YamlWorkflows, workflows_of
 from sagabus.errors import ConfigError, DefinitionError, InvalidConfigError
@@ -126,6 +127,10 @@ class Beside:
             self.refused.append(Refused(document, document.known_as, [error]))
         else:
             problems = read.problems
+            if excess := too_many(read.source.data):
+                problem = ConfigError(excess, path=document.path)
+                self.refused.append(Refused(document, document.known_as, [problem]))
+                return None
             source = workflow_source(Place(read.source, ("workflows", 0)), self._reading, problems)
             if not problems:
                 return source

@@ -70,9 +70,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def __init__(self) -> None:
         # Not optimized: that takes time which grows with the square of the depth of an expression,
         # and evaluates what the definition says before anyone renders it.
-        super().__init__(
-            undefined=Missing, finalize=_finalize, autoescape=False, optimized=False
-        )
+        super().__init__(undefined=Missing, finalize=_finalize, autoescape=False, optimized=False)
         self.globals = {"range": self.globals["range"], "dict": dict}
         self.filters.update(filters_from(self.filters))
         for name in DROPPED_FILTERS:

@@ -28,6 +28,10 @@ _Check = Callable[[Any, Any, Any, Any], Any]
 _BY_VALUE: Final = frozenset(
     {"dependentRequired", "dependentSchemas", "enum", "properties", "required"}
 )
+#: They look at every element, or at none.
+_WALKING: Final = frozenset({"contains", "items"})
+#: They look up another schema, or gather what is wrong in each of several.
+_REFERRING: Final = frozenset({"$dynamicRef", "$ref", "anyOf", "oneOf"})
 _MATCHING: Final = frozenset({"format", "pattern"})
 _MATCHING_KEYS: Final = frozenset({"additionalProperties", "patternProperties"})
 
@@ -50,6 +54,11 @@ class _Budget:
             raise TooMuchError(
                 f"takes more than {MAX_CHECKS:,} checks against its schema; make it smaller"
             )
+
+    def require(self, checks: int) -> None:
+        """Refuse at once what will be charged in time."""
+        if checks > self._left:
+            self.charge(checks)
 
     def weight(self, value: Any) -> int:
         """About how long it takes to compare or to print ``value``, in checks."""
@@ -91,6 +100,8 @@ def _counted(keyword: str, check: _Check) -> _Check:
         # An error prints the whole value.
         weight = budget.weight(instance)
         budget.charge(1 + weight + _price(keyword, wanted, instance, schema) * (1 + weight))
+        if keyword in _WALKING and isinstance(instance, list | dict):
+            budget.require(len(instance))
         return check(validator, wanted, instance, schema)
 
     return counted
@@ -107,6 +118,8 @@ def _price(keyword: str, wanted: Any, instance: Any, schema: Any) -> int:
         return len(instance) * len(patterns)
     elif keyword in _BY_VALUE:
         return len(wanted) // _LIGHT
+    elif keyword in _REFERRING:
+        return 2
     return 0
 
 

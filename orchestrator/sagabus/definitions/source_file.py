@@ -1,5 +1,7 @@
 """One file as read, whatever it is written in: its data, and where everything in it stands."""
 
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +57,10 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
     return None
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def read_text(path: Path, what_to_do: str) -> str:
     """The text of a UTF-8 file, without byte order mark, its line ends as line feeds.
 
@@ -64,7 +70,10 @@ def read_text(path: Path, what_to_do: str) -> str:
         ConfigError: it is missing, unreadable, too large or not UTF-8.
     """
     try:
-        with path.open("rb") as file:
+        # A pipe would be waited for until somebody writes into it.
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("is not a file, but a pipe or a device", path=path)
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", path=path) from error

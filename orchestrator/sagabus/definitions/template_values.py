@@ -137,6 +137,6 @@ class _Walk:
 def _number(value: float) -> float:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a number that JSON has")
-    if isinstance(value, int) and value.bit_length() > 63:
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise CostError("a number of more than 64 bits")
     return value

@@ -6,18 +6,10 @@ from typing import Final
 
 import tomli
 
-from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, SourceFile, read_text
+from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, KeyPath, SourceFile, read_text
 from sagabus.definitions.toml_positions import DepthError, TooManyKeysError, key_lines
 from sagabus.errors import ConfigError
 
-#: Parts of one dotted key: the time that tomli takes grows with the square of their number.
-MAX_KEY_PARTS: Final = 10
-_PART: Final = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+"""
-_DOT: Final = r"\.[ \t]*+"
-#: Also takes what is none, so that nothing is looked at twice.
-_KEY: Final = re.compile(
-    rf"((?:{_PART}{_DOT}){{{MAX_KEY_PARTS},}}+{_PART}[=\]])|(?:{_PART}{_DOT})*+{_PART}"
-)
 #: What Python does not read as a number.
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
 
@@ -37,20 +29,18 @@ def parse_toml(text: str, path: Path) -> SourceFile:
     Raises:
         ConfigError: it is not TOML, or too much of it.
     """
-    if found := next((key for key in _KEY.finditer(text) if key[1]), None):
-        line = text.count("\n", 0, found.start()) + 1
-        raise ConfigError(
-            f"a key has more than {MAX_KEY_PARTS} parts with dots between", path=path, line=line
-        )
     try:
+        # First: tomli takes its time with what is too much, or nested too deeply.
+        lines = _lines_of(text)
         data = tomli.loads(text)
-        lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
         raise ConfigError(f"not valid TOML: {error.msg}", path=path, line=error.lineno) from error
     except DepthError as error:
-        raise _too_deep(path, error.line) from error
+        raise ConfigError(
+            f"tables and lists are nested more than {MAX_DEPTH} deep", path=path, line=error.line
+        ) from error
     except RecursionError as error:
-        raise _too_deep(path) from error
+        raise ConfigError("tables and lists are nested too deeply", path=path) from error
     except TooManyKeysError as error:
         raise ConfigError(
             f"more than {MAX_NODES} keys; split it with `include`", path=path
@@ -65,7 +55,8 @@ def parse_toml(text: str, path: Path) -> SourceFile:
     return SourceFile(path=path, data=data, lines=lines)
 
 
-def _too_deep(path: Path, line: int | None = None) -> ConfigError:
-    return ConfigError(
-        f"tables and lists are nested more than {MAX_DEPTH} deep", path=path, line=line
-    )
+def _lines_of(text: str) -> dict[KeyPath, int]:
+    try:
+        return key_lines(text)
+    except (ValueError, IndexError):  # no TOML, and tomli says why
+        return {}

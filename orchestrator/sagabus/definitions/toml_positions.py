@@ -1,6 +1,6 @@
 """On which line each key of a TOML text stands, which tomli does not tell.
 
-A light scan of a text that tomli has already accepted: it finds keys and leaves values alone.
+A light scan of a text that tomli accepts, too: it finds keys and leaves values alone.
 Held to tomli by a property test: both see the same keys.
 """
 
@@ -43,6 +43,7 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     Raises:
         TooManyKeysError: it has more of them than a file may have.
         DepthError: it is nested more deeply than a file may be.
+        ValueError: it is not TOML; so is ``IndexError``. Of much that is no TOML it says nothing.
     """
     scan = _Scan(text)
     scan.document()

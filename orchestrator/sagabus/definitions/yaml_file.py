@@ -27,6 +27,8 @@ from sagabus.errors import ConfigError, InvalidConfigError
 
 #: A text counts as a value once more for every so many characters: aliases repeat it.
 _TEXT_UNIT: Final = 128
+#: What a document counts beside what is in it.
+_DOCUMENT_UNITS: Final = 20
 #: Mistakes of a file that are worth telling.
 _MAX_PROBLEMS: Final = 50
 _MERGE: Final = "<<"
@@ -117,6 +119,7 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._lines, self._anchors = {}, {}
                 first = self._next()
+                self._count(_DOCUMENT_UNITS, first)
                 self._lines[()] = _line(first)
                 yield YamlDocument(self._node(first, ()).value, self._lines)
 

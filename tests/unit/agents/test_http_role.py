@@ -1,4 +1,7 @@
-"""The agent ``http``: what it sends, what it makes of the answer, and of every kind of failure."""
+"""The agent ``http``: what it sends, what it makes of the answer, and of every kind of failure.
+
+One file, because every test asks the same small web server.
+"""
 
 import asyncio
 import json
@@ -6,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -77,8 +81,8 @@ class Server:
         await writer.drain()
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
+@asynccontextmanager
+async def listening_server() -> AsyncIterator[Server]:
     server = Server()
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
@@ -86,6 +90,19 @@ async def server() -> AsyncIterator[Server]:
         yield server
         server.release.set()
         listening.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with listening_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[Server]:
+    """Another origin: the same host, another port."""
+    async with listening_server() as running:
+        yield running
 
 
 async def call(action: str, input: Any, **options: Any) -> ResultMessage:
@@ -267,6 +284,76 @@ async def test_redirects_are_followed_but_not_for_ever(server: Server) -> None:
     found = await error_of("get", {"url": server.url("/loop")})
     assert found[:2] == ("too_many_redirects", False)
     assert len(server.requests) == before + MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "content"),
+    [
+        ("get", 302, {"headers": {"X-Api-Key": "s3cret"}}),
+        ("get", 307, {"headers": {"Authorization": "Bearer s3cret"}}),
+        ("get", 307, {"json": {"token": "s3cret"}}),
+        ("post", 303, {"json": 1, "headers": {"Cookie": "s3cret"}}),
+        ("post", 307, {"json": {"token": "s3cret"}}),
+        ("put", 308, {"body": "s3cret"}),
+        ("post", 308, {"form": {"token": "s3cret"}}),
+        ("delete", 307, {}),
+    ],
+)
+async def test_redirect_to_another_origin_gets_nothing_of_the_input(
+    server: Server, elsewhere: Server, action: str, status: int, content: dict[str, Any]
+) -> None:
+    server.answer("/old", 307, location="/older")
+    server.answer("/older", status, location=elsewhere.url("/new/path?token=t0ken"))
+    elsewhere.answer("/new/path")
+    input = {"url": server.url("/old"), **content}
+    type, retryable, message = await error_of(action, input)
+    assert elsewhere.requests == []
+    assert (type, retryable) == ("http_redirect", False)
+    assert message == (
+        f"{action.upper()} {server.url('/old')} answered {status}, a redirect to "
+        f"http://127.0.0.1:{elsewhere.port}, and another origin gets neither headers nor body of "
+        "the input: write the address there as `url`, or take the redirect as the answer with "
+        f"expected_status {status}"
+    )
+
+
+@pytest.mark.parametrize(("action", "status"), [("get", 302), ("get", 308), ("post", 303)])
+async def test_bare_get_is_followed_to_another_origin(
+    server: Server, elsewhere: Server, action: str, status: int
+) -> None:
+    content = {"json": {"token": "s3cret"}} if action == "post" else {}
+    server.answer("/old", status, location=elsewhere.url("/new"))
+    elsewhere.answer("/new", 200, b"here")
+    address = server.url("/old?a=s3cret").replace("//", "//user:s3cret@")
+    output = await output_of(action, {"url": address, **content})
+    assert (output["body"], output["url"]) == ("here", elsewhere.url("/new"))
+    [request] = elsewhere.requests
+    assert (request["method"], request["target"], request["body"]) == ("GET", "/new", b"")
+    assert set(request["headers"]) == {
+        *("host", "accept", "accept-encoding", "connection", "user-agent")
+    }
+
+
+async def test_two_origins_that_lead_to_each_other_are_not_followed_for_ever(
+    server: Server, elsewhere: Server
+) -> None:
+    server.answer("/a", 302, location=elsewhere.url("/b"))
+    elsewhere.answer("/b", 302, location=server.url("/a"))
+    assert (await error_of("get", {"url": server.url("/a")}))[0] == "too_many_redirects"
+    assert len(server.requests) + len(elsewhere.requests) == MAX_REDIRECTS + 1
+
+
+async def test_redirect_within_the_origin_gets_headers_and_body(server: Server) -> None:
+    server.answer("/old", 307, location=server.url("/new"))
+    server.answer("/new", 200)
+    headers = {"X-Api-Key": "k", "Authorization": "Bearer k"}
+    await output_of("post", {"url": server.url("/old"), "headers": headers, "json": [1]})
+    for request in server.requests:
+        assert (request["method"], request["body"]) == ("POST", b"[1]")
+        assert request["headers"]["x-api-key"] == "k"
+        assert request["headers"]["authorization"] == "Bearer k"
+        assert request["headers"]["idempotency-key"] == "test/post-1-0"
+    assert len(server.requests) == 2
 
 
 async def test_redirect_that_is_expected_is_the_answer(server: Server) -> None:

@@ -163,8 +163,8 @@ def test_a_mistake_in_a_workflow_is_named_with_its_place_and_its_remedy(
         ("[[workflows]]\nstages = 5\n", 'workflow "#1"'),
         ("a = 1\nb =\n", "w.toml:2: not valid TOML: Invalid value"),
         (b"a = 1\nb = '\xff'\n", "w.toml:2: not UTF-8 text; save it as UTF-8"),
-        ("a = " + "[" * 5000, "nested too deeply"),
-        (b"#" * (MAX_FILE_BYTES + 1), "larger than 1048576 bytes"),
+        ("a = " + "[" * 5000, "nested more than 64 deep"),
+        (b"#" * (MAX_FILE_BYTES + 1), f"larger than {MAX_FILE_BYTES} bytes"),
         ("include = ['none.toml']\n", "w.toml:1: `include.0`: there is no file"),
     ],
 )  # fmt: skip

@@ -84,10 +84,11 @@ def limit_s() -> float:
 
 
 def cost(text: str) -> tuple[float, Any]:
-    """Processor time of a rendering, and what came of it."""
-    template = compile_value(text, "input")
+    """Processor time of a rendering, or of a refusal, and what came of it."""
     began = time.thread_time()
     try:
+        template = compile_value(text, "input")
+        began = time.thread_time()
         outcome = template.render({"parameters": PARAMETERS})
     except TemplateError as error:
         outcome = error
