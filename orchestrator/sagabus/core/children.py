@@ -3,7 +3,7 @@
 from sagabus.core import saga
 from sagabus.core.ending import end_news, undo_news
 from sagabus.core.events import EndAsked, UndoRequested
-from sagabus.core.instance import Failure, Instance, InstanceStatus
+from sagabus.core.instance import Failure, InstanceStatus
 from sagabus.core.pausing import follow
 from sagabus.core.stages import is_forward
 from sagabus.core.transition import Ignored, Transition
@@ -13,7 +13,7 @@ def undo(t: Transition, event: UndoRequested) -> Ignored | None:
     """Undo what the instance did; one that is being undone tells when that is done."""
     row = t.row
     is_new = row.undo_parent is None
-    if row.status.is_terminal and not (is_new and _has_standing(row)):
+    if row.status.is_terminal and not (is_new and _has_standing(t)):
         return Ignored("undone_before", commands=(undo_news(row, event.parent),))
     if not is_new and not follow(t, event.parent, is_paused=event.is_paused):
         return Ignored("undo_under_way")
@@ -22,10 +22,11 @@ def undo(t: Transition, event: UndoRequested) -> Ignored | None:
     return None
 
 
-def _has_standing(row: Instance) -> bool:
+def _has_standing(t: Transition) -> bool:
     """Whether an ended instance left all that it did as it is."""
-    is_halted = row.status is InstanceStatus.FAILED and row.rollback == "none"
-    return row.status is InstanceStatus.COMPLETED or is_halted
+    if t.row.status is InstanceStatus.COMPLETED:
+        return True
+    return t.row.rollback == "none" and saga.has_effects(t)
 
 
 def _begin(t: Transition, event: UndoRequested) -> None:

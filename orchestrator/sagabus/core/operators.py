@@ -96,11 +96,15 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if row.outcome is not None and not is_parked:
         message = f"the instance is ending already: it will be {row.outcome}"
         return _refuse(t, event.command, message)
+    if row.undo_order == 0 and saga.is_halted(t):
+        row.undo_order = None  # now everything is to be undone
     row.cancel_requested = True
     row.paused = None
     data = {"by": event.by, "reason": event.reason}
     t.record("WorkflowCancelRequested", data)
     if is_parked and row.undo_order is not None:
+        for _, run in t.active_runs():
+            saga.end_if_settled(t, run)  # what was told while it was parked
         row.status = InstanceStatus.COMPENSATING
         saga.proceed(t)
     else:
@@ -149,7 +153,8 @@ def _known_answer(t: Transition, command: str) -> Ignored | None:
 
 def _refuse(t: Transition, command: str, message: str) -> Ignored | None:
     answer = Answer(ok=False, code="conflict", message=message)
-    if t.row.status.is_terminal:  # it will be refused for ever: nothing to remember
+    # For ever: nothing to remember. What carries out a stage may be undone, and so go on.
+    if t.row.status.is_terminal and t.row.parent is None:
         return Ignored("refused_command", commands=(AnswerCommand(command, answer),))
     t.answer(command, answer)
     return None

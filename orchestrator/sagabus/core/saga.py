@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sagabus.core import gates
+from sagabus.core.commands import TellParent
 from sagabus.core.definition import Compensation, TemplateError
 from sagabus.core.instance import (
     Attempt,
@@ -142,7 +143,7 @@ def proceed(t: Transition) -> None:
     if row.status is not InstanceStatus.COMPENSATING or row.active_runs:
         return
     if row.undo_order is None:
-        if _is_halted(t):
+        if is_halted(t):
             row.undo_order = 0
         else:
             row.undo_order = row.ended_count
@@ -155,7 +156,7 @@ def proceed(t: Transition) -> None:
         row.outcome = outcome(row)
 
 
-def _is_halted(t: Transition) -> bool:
+def is_halted(t: Transition) -> bool:
     """A failure leaves all as it is, unless a person or the instance above says otherwise."""
     is_asked = t.row.cancel_requested or t.row.undo_parent is not None
     return t.definition.saga_on_failure == "halt" and not is_asked
@@ -302,6 +303,21 @@ def _correct_end(t: Transition) -> None:
         row.rollback = "full"
     if (row.status, row.rollback) != said:  # not an end: the instance has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+        parent = row.undo_parent or row.parent
+        if row.rollback == "partial" and parent is not None:
+            t.do(TellParent(parent, "failed", error=row.error, has_left_effects=True))
+
+
+def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
+    """An instance below has left something after all, long after it told its end; False: known."""
+    row = t.row
+    if any(each["task"] == attempt.task for each in row.failed_compensations):
+        return False
+    error = {"type": "compensation_failed", "message": "a late undo below failed"}
+    _count_failure(t, t.run_of(attempt), identity(attempt), error)
+    if row.status.is_terminal:
+        _correct_end(t)
+    return True
 
 
 def park(t: Transition, reason: str) -> None:
@@ -315,7 +331,7 @@ def undo_late(t: Transition, attempt: Attempt) -> None:
     """A forward task turned out to have succeeded when the saga had passed it: undo it now."""
     run = t.run_of(attempt)
     plan = t.stage(attempt.stage).compensation
-    is_undoing = t.row.undo_order is not None and not _is_halted(t)
+    is_undoing = t.row.undo_order is not None and not is_halted(t)
     if plan is None or not is_undoing:
         return
     width = len(plan.roles)

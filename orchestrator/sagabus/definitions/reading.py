@@ -1,4 +1,7 @@
-"""Reads the files of a configuration: the main one, what it includes, its packs and policies."""
+"""Reads the files of a configuration: the main one, what it includes, its packs and policies.
+
+One file, because all that it reads is gathered in one ``Reading``.
+"""
 
 import glob
 import os
@@ -69,9 +72,11 @@ class Reading:
 
 
 def read_config(path: Path, load_policies: PolicyLoader | None = None) -> Reading:
-    """Read ``path``: a workflows file with what it names, or a pack, by its directory or a file."""
+    """Read ``path``: a workflows file, a pack (its directory or a file in it), or many packs."""
     if pack := _pack_around(path):
         return _read_pack(path, pack)
+    if _holds_packs(path):
+        return _read_packs(path)
     reading = Reading(path, watched=[glob.escape(str(path))])
     main = _read(path, reading)
     if main is None:
@@ -121,6 +126,17 @@ def workflow_source(
 def _count(stages: list[Any]) -> int:
     inner = (one.get("stages") for one in stages if isinstance(one, dict))
     return len(stages) + sum(len(each) for each in inner if isinstance(each, list))
+
+
+def _holds_packs(path: Path) -> bool:
+    return bool(glob.glob(f"{glob.escape(str(path))}/*/{PACK_FILE}"))  # noqa: PTH207
+
+
+def _read_packs(directory: Path) -> Reading:
+    reading = Reading(directory)
+    _take_scan(directory, reading)
+    _add_workflows(reading.scan.sources, reading)
+    return reading
 
 
 def _read_pack(path: Path, pack: Path) -> Reading:

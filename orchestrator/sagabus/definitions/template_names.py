@@ -20,7 +20,8 @@ ERROR_SCOPES: Final = frozenset({"error"})
 _WHERE: Final = {
     "item": "only the input of a stage with with_items has it",
     "index": "only the input of a stage with with_items has it",
-    "error": "only routes after a failure, retry.on_error and the on_end stage have it",
+    "error": "only routes after a failure, retry.on_error and the on_end stage have it; "
+    "elsewhere read task.STAGE.error of the stage that failed",
     "vars": "variables are not there yet",
     "task": "no stage has run yet",
     "stage": "no stage has run yet",

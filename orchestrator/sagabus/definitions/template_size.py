@@ -1,7 +1,7 @@
 """How large one expression, and all expressions of a file, may be: compiling takes its time."""
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
 from jinja2 import TemplateSyntaxError, nodes
@@ -40,6 +40,11 @@ def check_size(text: str) -> None:
             raise _nested()
     if count > MAX_WORDS:
         raise ValueError(f"more than {MAX_WORDS:,} words and signs; leave it to an agent")
+
+
+def count_words(texts: Iterable[str], limit: int) -> int:
+    """Words and signs in the expressions of ``texts``; above ``limit`` it stops counting."""
+    return sum(1 for _ in islice(chain.from_iterable(map(_words_of, texts)), limit + 1))
 
 
 def check_depth(tree: nodes.Template) -> None:

@@ -32,8 +32,9 @@ class Missing(StrictUndefined):
         table = self._undefined_obj
         if not isinstance(table, Mapping):
             return super()._undefined_message
-        known = ", ".join(sorted(short(name) for name in islice(table, 8))) or "nothing"
-        return f"there is no `{short(self._undefined_name)}`, only {known}"
+        known = ", ".join(sorted(short(name) for name in islice(table, 8)))
+        missing = f"there is no `{short(self._undefined_name)}`"
+        return f"{missing}, only {known}" if known else f"{missing}: the table is empty"
 
 
 def short(value: Any) -> str:

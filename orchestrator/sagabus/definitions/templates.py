@@ -151,7 +151,7 @@ def parse_text(text: str) -> nodes.Template:
     try:
         tree = SANDBOX.parse(text)
     except TemplateSyntaxError as error:
-        raise ValueError(error.message) from error
+        raise ValueError((error.message or "").rstrip(".")) from error
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except ValueError as error:  # Python's own bound on the digits of a number
@@ -259,7 +259,7 @@ def _compiled(text: str) -> _Program:
     try:
         return _compile(bounded(parse_text(text)))
     except TemplateSyntaxError as error:  # an unknown filter or test
-        raise ValueError(error.message) from error
+        raise ValueError((error.message or "").rstrip(".")) from error
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise ValueError("nested too deeply") from error
 

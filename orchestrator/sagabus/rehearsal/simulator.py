@@ -7,7 +7,7 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
@@ -210,6 +210,9 @@ class _Stage:
 
     def _apply(self, instance: str, event: Event, result: Rehearsed) -> None:
         definition, state = self._definitions[instance], self._states[instance]
+        if isinstance(event, AttemptTimerFired):
+            is_untaken = (instance, event.task, event.attempt) in self._untaken
+            event = replace(event, running_since=None) if is_untaken else event
         outcome = decide(definition, state, event, self._kv)
         commands = outcome.commands
         if not isinstance(outcome, Ignored):
@@ -323,8 +326,7 @@ class _Stage:
                 event = MoreToSend(at)
             case "attempt" | "due":
                 attempt = self._states[instance].find(timer.key, timer.attempt)
-                is_untaken = (instance, timer.key, timer.attempt) in self._untaken
-                since = attempt.created_at if attempt is not None and not is_untaken else None
+                since = attempt.created_at if attempt is not None else None
                 event = AttemptTimerFired(at, timer.key, timer.attempt, since)
         self._later(instance, at - self._now, event)
 

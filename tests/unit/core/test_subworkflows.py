@@ -1,4 +1,4 @@
-"""Stages that another instance carries out, and questions to people."""
+"""Stages that another instance carries out."""
 
 from dataclasses import replace
 
@@ -287,56 +287,6 @@ def test_a_child_with_halt_is_undone_when_the_instance_above_is() -> None:
     child.succeed("x-1-0-undo-0")
     family.deliver()
     assert family.scene.status == "rolled_back"
-
-
-class Form:
-    def problems(self, value):
-        return [] if value == {"ok": True} else ["`ok` is missing"]
-
-
-def inquiry(**settings) -> Stage:
-    return Stage("ask", (), "core.inquiry", kind="inquiry", form=Form(), **settings)
-
-
-def test_a_question_waits_for_an_answer_that_fits_its_form() -> None:
-    prompt = Says(lambda scope: f"size {scope['parameters']['size']}?")
-    after = stage("after", input=Says(lambda scope: scope["task"]["ask"]["result"]))
-    scene = Scene(sequence(inquiry(prompt=prompt), after)).start()
-    assert scene.status == "waiting"
-    assert scene.data("InquiryAsked")["prompt"] == "size 3?"
-    refused = scene.answer("ask", {})
-    assert (refused.ok, refused.code) == (False, "invalid_request")
-    assert scene.status == "waiting"
-    assert not scene.approve("ask").ok
-    assert scene.answer("ask", {"ok": True}).ok
-    assert scene.attempt("after-1-0").input == {"ok": True}
-    late = scene.answer("ask", {"ok": True})
-    assert (late.ok, late.code) == (False, "conflict")
-    assert "answered by ann" in late.message
-
-
-def test_the_same_answer_command_is_answered_as_before() -> None:
-    scene = Scene(sequence(inquiry(), stage("after"))).start()
-    first = scene.answer("ask", {"ok": True}, "c1")
-    assert scene.answer("ask", {"ok": True}, "c1") == first
-
-
-def test_a_question_nobody_answers_in_time_goes_down_its_timeout_route() -> None:
-    flow = graph(
-        inquiry(timeout=seconds(60), routes=Routes(on_timeout=(Route(("b",)),))),
-        stage("b"),
-        entry=("ask",),
-    )
-    scene = Scene(flow).start().wait(60)
-    assert scene.run_of("ask").status == "timed_out"
-    assert scene.sent == ["b-1-0/1"]
-    assert "timed out" in scene.answer("ask", {"ok": True}).message
-
-
-def test_a_stage_that_asks_nothing_takes_no_answer() -> None:
-    scene = Scene(sequence(stage("a"))).start()
-    assert "asks no question" in scene.answer("a", 1).message
-    assert "has no stage" in scene.answer("zzz", 1).message
 
 
 def test_a_child_that_left_effects_is_not_tried_again_beside_them() -> None:

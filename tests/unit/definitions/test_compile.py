@@ -145,10 +145,10 @@ def test_what_a_definition_says_reaches_the_machine(tmp_path: Path):
 
 def test_a_stage_that_sets_none_takes_the_engines_defaults(tmp_path: Path):
     second = load(tmp_path, FULL).stages["second"]
-    assert second.retry == RetryPolicy(count=1, delay=timedelta(seconds=2))
+    assert second.retry == RetryPolicy(1, timedelta(seconds=2), "constant")
     assert (second.timeout, second.start_timeout) == (timedelta(minutes=10), timedelta(seconds=30))
     assert second.compensation == Compensation(
-        ("d",), "second", retry=RetryPolicy(count=7), timeout=timedelta(seconds=60)
+        ("d",), "second", retry=RetryPolicy(7, backoff="constant"), timeout=timedelta(seconds=60)
     )
     assert second.classification == "compensatable"
 

@@ -1,0 +1,339 @@
+"""What a family promises: checked at every event, and at the end against what really happened."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sagabus.core.commands import CommandChild, DispatchTask, StartChild, UndoChild
+from sagabus.core.definition import Compensation, Definition
+from sagabus.core.instance import (
+    Attempt,
+    Instance,
+    InstanceState,
+    InstanceStatus,
+    TaskStatus,
+    child_id,
+    task_id,
+)
+from sagabus.core.transition import Decision
+from tests.unit.core.agents import Agents
+
+S = InstanceStatus
+#: By then what was asked has arrived, however often it was lost; or where nothing is lost.
+BOUND_S = 300.0
+SHORT_BOUND_S = 10.0
+
+
+class Witness:
+    """Sees every event of a family, and judges its end."""
+
+    def __init__(
+        self,
+        definitions: Mapping[str, Definition],
+        peek: Callable[[str], InstanceState | None],
+        *,
+        is_lossless: bool,
+    ) -> None:
+        self._definitions = definitions
+        self._bound_s = SHORT_BOUND_S if is_lossless else BOUND_S
+        self._peek = peek
+        self.paused_by_people: set[str] = set()
+        self.parked_by_people: set[str] = set()
+        #: Instances that were told to end, which ends their pause.
+        self.cancelled: set[str] = set()
+        self._started: Counter[str] = Counter()
+        self._undone: Counter[str] = Counter()
+        #: How instances ended for the first time, with what they gave.
+        self._first_end: dict[str, tuple[InstanceStatus, Any]] = {}
+        #: Since when instances do not go forward, or are paused, or have given up an attempt.
+        self._stopped: dict[str, float] = {}
+        self._paused: dict[str, float] = {}
+        self._given_up: dict[tuple[str, str, int], float] = {}
+        #: Undos of late successes, which come when they come.
+        self._late: dict[str, set[str]] = {}
+        self._revised: set[str] = set()
+        self._came_late: set[tuple[str, str]] = set()
+        self.seen: Counter[str] = Counter()
+
+    # --- at every event -----------------------------------------------------------------------
+
+    def check_start(self, command: StartChild) -> None:
+        """There is an attempt that a new child carries out, and it waits for it."""
+        parent = command.parent
+        above = self._peek(parent.instance)
+        assert above is not None, "a child begins, and nothing is above it"
+        attempt = above.find(parent.task, parent.attempt)
+        assert attempt is not None, f"a child begins for {parent}, which was never made"
+        assert child_id(parent.instance, parent.task, parent.attempt) == command.child
+        assert attempt.is_unanswered, f"a child begins for {parent}, which has ended"
+
+    def check_cancel(self, command: CommandChild) -> None:
+        """What carries out the very last stage is left in peace, unless its time is over."""
+        if command.by in self.parked_by_people:
+            return  # a person may cancel what was parked at its very end
+        above = self._peek(command.by)
+        assert above is not None
+        last = self._definitions[above.row.digest].on_end
+        for tries in above.attempts.values():
+            for attempt in tries:
+                is_it = child_id(command.by, attempt.task, attempt.attempt) == command.child
+                if is_it and attempt.stage == last:
+                    assert attempt.error is not None, "the child of the last stage is cancelled"
+
+    def check_event(self, state: InstanceState, decisions: Sequence[Decision], now: float) -> None:
+        """What an instance does now it may do, whatever those above it do."""
+        definition = self._definitions[state.row.digest]
+        if state.row.status is S.NEEDS_OPERATOR:
+            is_own = definition.saga_on_failed_undo == "park"
+            assert is_own or state.row.id in self.parked_by_people, "parked for no reason"
+        self._check_undo(definition, state, decisions)
+        # The undo of a late success does not wait.
+        forward, others = _sent(decisions, self._late[state.row.id])
+        if [stage for stage in forward if stage != definition.on_end]:
+            self._check_wanted(state, now)
+        if forward or others:
+            self._check_unpaused(state, now)
+
+    def _check_wanted(self, state: InstanceState, now: float) -> None:
+        for above, attempt in self._line(state):
+            where = f"{attempt.task}/{attempt.attempt}"
+            assert attempt.is_unanswered, f"it goes forward, and {where} above has ended"
+            row = above.row
+            if self._definitions[row.digest].on_end == attempt.stage:
+                return
+            since = self._stopped.get(row.id, now)
+            assert now - since < self._bound_s, f"it goes forward, {row.status} above since {since}"
+            since = self._given_up.get((row.id, attempt.task, attempt.attempt), now)
+            assert now - since < self._bound_s, f"it goes forward, {where} given up since {since}"
+
+    def _check_unpaused(self, state: InstanceState, now: float) -> None:
+        row = state.row
+        assert row.paused is None, "it sends something while it is paused"
+        for above, _ in self._line(state):
+            if row.id in self.cancelled or row.id in self.paused_by_people:
+                return
+            row = above.row
+            since = self._paused.get(row.id, now)
+            assert now - since < self._bound_s, f"it sends something, paused above since {since}"
+
+    def _line(self, state: InstanceState) -> Iterator[tuple[InstanceState, Attempt]]:
+        """Those above, each with the attempt that is carried out below it."""
+        parent = state.row.undo_parent or state.row.parent
+        while parent is not None:
+            above = self._peek(parent.instance)
+            assert above is not None
+            attempt = above.find(parent.task, parent.attempt)
+            assert attempt is not None, f"{parent} was never made"
+            yield above, attempt
+            parent = above.row.undo_parent or above.row.parent
+
+    def _check_undo(
+        self, definition: Definition, state: InstanceState, decisions: Sequence[Decision]
+    ) -> None:
+        """Undone is what may have acted, strictly against the order of completion."""
+        late = self._late.setdefault(state.row.id, set())
+        opened: list[Attempt] = []
+        for decision in decisions:
+            new = [a for (_, n), a in decision.attempts.items() if n == 1 and a.kind != "task"]
+            if any(event["type"] == "TaskCompletedLate" for event in decision.events):
+                late.update(attempt.task for attempt in new)
+            opened += new
+        for position, undo in enumerate(opened):
+            if undo.task in late or undo.created_at != state.row.updated_at:
+                continue
+            self._check_reason(definition, state, undo)
+            _check_order(state, undo, late.union(each.task for each in opened[position:]))
+
+    def _check_reason(self, definition: Definition, state: InstanceState, undo: Attempt) -> None:
+        compensation = definition.stages[undo.stage].compensation
+        assert compensation is not None, f"{undo.task} undoes what nothing undoes"
+        task = task_id(undo.stage, undo.pass_, undo.index)
+        tries = state.attempts[task]
+        is_done = any(each.status is TaskStatus.SUCCEEDED for each in tries)
+        is_may_be = any(each.claim_id or each.acted or each.started_at for each in tries)
+        has_reason = is_done or (is_may_be and compensation.compensate_self != "never")
+        assert has_reason, f"{undo.task} is sent, and {task} never ran"
+
+    def committed(self, row: Instance, decisions: Sequence[Decision], now: float) -> None:
+        """Note what is stored now."""
+        for decision in decisions:
+            for event in decision.events:
+                self._note(row, event)
+            for key, attempt in decision.attempts.items():
+                if attempt.is_child and attempt.is_unanswered and attempt.error is not None:
+                    self._given_up.setdefault((row.id, *key), now)
+        if row.status.is_terminal:
+            self._first_end.setdefault(row.id, (row.status, dict(row.output)))
+        _since(self._stopped, row.id, row.status is S.COMPENSATING and row.outcome is None, now)
+        _since(self._paused, row.id, row.paused is not None, now)
+
+    def _note(self, row: Instance, event: Mapping[str, Any]) -> None:
+        type_ = event["type"]
+        self.seen[type_] += 1
+        if type_ == "WorkflowStarted":
+            self._started[row.id] += 1
+            assert self._started[row.id] == 1, f"{row.id} was started twice"
+        elif type_ == "UndoRequested":
+            self._undone[row.id] += 1
+            assert self._undone[row.id] == 1, f"{row.id} was undone twice"
+        elif type_ == "RollbackRevised":
+            self._revised.add(row.id)
+        elif type_ == "TaskCompletedLate":
+            self._came_late.add((row.id, event["data"]["task"]))
+
+    # --- at the end ---------------------------------------------------------------------------
+
+    def judge(self, states: Sequence[InstanceState], agents: Mapping[str, Agents]) -> Counter[str]:
+        """When nothing is left to happen: every promise was kept."""
+        family = {state.row.id: state for state in states}
+        for state in states:
+            row = state.row
+            where = "the top" if row.parent is None else f"{row.workflow} for {row.parent.task}"
+            assert row.status.is_terminal, f"{where} hangs in {row.status}"
+            assert row.open_attempts == row.in_flight == 0, f"{where} ended with open attempts"
+            for tries in state.attempts.values():
+                for attempt in tries:
+                    if attempt.is_child:
+                        self._judge_child(state, attempt, family)
+            self._judge_undone(state, family, agents, where)
+            self._judge_once(state)
+            self.seen[f"{'top' if row.parent is None else 'below'} {row.status.value}"] += 1
+            self.seen[f"rollback {row.rollback}"] += 1
+            self.seen["halted below"] += row.parent is not None and self._is_halted(row)
+            self.seen["three levels"] += len(list(self._line(state))) > 1
+        return self.seen
+
+    def _judge_child(
+        self, state: InstanceState, attempt: Attempt, family: Mapping[str, InstanceState]
+    ) -> None:
+        """Its end is the task's outcome."""
+        self.seen[f"{attempt.kind} below {attempt.status.value}"] += 1
+        self.seen["child tried again"] += attempt.attempt > 1
+        where = f"{state.row.workflow} {attempt.task}/{attempt.attempt} {attempt.status}"
+        if attempt.kind == "compensation":
+            below = family.get(attempt.agent or "")
+            row = below.row if below is not None else None
+            is_left = row is not None and row.rollback == "partial"
+            if row is None or row.id not in self._revised:
+                assert is_left == (attempt.status is not TaskStatus.SUCCEEDED), f"{where}: {row}"
+            return
+        below = family.get(child_id(state.row.id, attempt.task, attempt.attempt))
+        if below is None:
+            assert attempt.status is not TaskStatus.SUCCEEDED, f"{where}, and nobody did it"
+            return
+        status, output = self._first_end[below.row.id]
+        is_done = attempt.status is TaskStatus.SUCCEEDED
+        assert is_done == (status is S.COMPLETED), f"{where}, and its child ended {status}"
+        if is_done:
+            assert attempt.output == output, f"{where}: {attempt.output}, not {output}"
+
+    def _judge_undone(
+        self,
+        state: InstanceState,
+        family: Mapping[str, InstanceState],
+        agents: Mapping[str, Agents],
+        where: str,
+    ) -> None:
+        """Who says that it is undone has left nothing, nor has anyone below it."""
+        row = state.row
+        if row.status is S.COMPLETED:
+            self._judge_completed(state, agents[row.id])
+        elif not self._is_halted(row) and row.rollback != "partial":
+            left = list(self._standing(state, family, agents))
+            assert not left, f"{where} says {row.status}, rollback {row.rollback}; left: {left}"
+
+    def _judge_completed(self, state: InstanceState, agents: Agents) -> None:
+        if state.row.undo_parent is None:
+            assert not agents.effects.undone, "completed, and something was undone"
+
+    def _is_halted(self, row: Instance) -> bool:
+        is_halting = self._definitions[row.digest].saga_on_failure == "halt"
+        is_asked = row.cancel_requested or row.undo_parent is not None
+        return row.status is S.FAILED and is_halting and not is_asked
+
+    def _standing(
+        self,
+        state: InstanceState,
+        family: Mapping[str, InstanceState],
+        agents: Mapping[str, Agents],
+    ) -> Iterator[str]:
+        """What acted, was to be undone, and was not."""
+        definition = self._definitions[state.row.digest]
+        effects = agents[state.row.id].effects
+        for task, times in effects.done.items():
+            compensation = definition.stages[task.split("-")[0]].compensation
+            if compensation is None or not self._is_meant(compensation, state, task):
+                continue
+            for entry in range(len(compensation.roles)):
+                undone = effects.undone.get((task, entry), [])
+                if not undone or max(undone) < max(times):
+                    yield f"{state.row.workflow} {task} by {entry}"
+        for task, tries in list(state.attempts.items()):
+            compensation = definition.stages[tries[0].stage].compensation
+            if not tries[0].is_child or tries[0].kind != "task" or compensation is None:
+                continue
+            for attempt in tries:
+                below = family.get(child_id(state.row.id, task, attempt.attempt))
+                is_done = attempt.status is TaskStatus.SUCCEEDED
+                if below is not None and (is_done or compensation.compensate_self != "never"):
+                    yield from self._standing(below, family, agents)
+
+    def _is_meant(self, plan: Compensation, state: InstanceState, task: str) -> bool:
+        """Whether what acted is to be undone."""
+        if plan.compensate_self != "never":
+            return True
+        if (state.row.id, task) in self._came_late and self._is_halted(state.row):
+            return False  # its success was heard of when the end was told already
+        return any(each.status is TaskStatus.SUCCEEDED for each in state.attempts.get(task, ()))
+
+    def _judge_once(self, state: InstanceState) -> None:
+        """One compensation by task and entry, unless its success came late."""
+        definition = self._definitions[state.row.digest]
+        late = self._late.get(state.row.id, set())
+        for task, tries in state.attempts.items():
+            if tries[0].kind == "compensation" and task not in late:
+                compensation = definition.stages[tries[0].stage].compensation
+                assert compensation is not None
+                entry = int(task.rpartition("-")[2])
+                assert entry < len(compensation.roles), f"{task}: undone more than once"
+                done = sum(each.status is TaskStatus.SUCCEEDED for each in tries)
+                assert done <= 1, f"{task} succeeded {done} times"
+
+
+def _since(times: dict[str, float], key: str, is_so: bool, now: float) -> None:
+    if is_so:
+        times.setdefault(key, now)
+    else:
+        times.pop(key, None)
+
+
+def _sent(decisions: Sequence[Decision], late: set[str]) -> tuple[list[str], list[str]]:
+    """Stages of which forward work is asked for, and those of which something is undone."""
+    forward, others = [], []
+    for decision in decisions:
+        for command in decision.commands:
+            if isinstance(command, DispatchTask):
+                attempt = command.attempt
+                if attempt.task not in late:
+                    (forward if attempt.kind == "task" else others).append(attempt.stage)
+            elif isinstance(command, StartChild):
+                forward.append(command.parent.task.split("-")[0])
+            elif isinstance(command, UndoChild):
+                others.append(command.parent.task.split("-")[0])
+    return forward, others
+
+
+def _check_order(state: InstanceState, undo: Attempt, late: set[str]) -> None:
+    order = _order(state, undo)
+    for task, tries in state.attempts.items():
+        other = tries[-1]
+        if other.kind == "task" or task == undo.task:
+            continue
+        if _order(state, other) > order:
+            assert not other.is_open, f"{undo.task} is sent while {task} is in flight"
+        elif _order(state, other) < order:
+            assert task in late, f"{undo.task} is sent after {task}, and its stage ended later"
+
+
+def _order(state: InstanceState, attempt: Attempt) -> int:
+    return state.row.runs[f"{attempt.stage}-{attempt.pass_}"].ended_order
