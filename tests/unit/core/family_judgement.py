@@ -275,8 +275,14 @@ class Witness:
             for attempt in tries:
                 below = family.get(child_id(state.row.id, task, attempt.attempt))
                 is_done = attempt.status is TaskStatus.SUCCEEDED
-                if below is not None and (is_done or compensation.compensate_self != "never"):
+                # That an end had to be revised is said once; it may be lost, and nobody asks again.
+                is_known = below is not None and below.row.id not in self._revised
+                if below is not None and is_known and self._is_to_undo(compensation, is_done):
                     yield from self._standing(below, family, agents)
+
+    @staticmethod
+    def _is_to_undo(plan: Compensation, is_done: bool) -> bool:
+        return is_done or plan.compensate_self != "never"
 
     def _is_meant(self, plan: Compensation, state: InstanceState, task: str) -> bool:
         """Whether what acted is to be undone."""

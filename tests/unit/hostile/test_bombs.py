@@ -138,8 +138,8 @@ REFUSED = {
         parameters(f"{{pattern = 'a.*b', default = '{'a' * 300_000}'}}"),
         "a text of 300,000 characters",
     ),
-    "words and signs": (inputs("{{ [" + "1," * 30_000 + "] }}"), "more than 3,000 words"),
-    "a long sum": (inputs("{{ " + "+".join("1" * 20_000) + " }}"), "more than 3,000 words"),
+    "words and signs": (inputs("{{ [" + "1," * 10_000 + "] }}"), "more than 3,000 words"),
+    "a long sum": (inputs("{{ " + "+".join("1" * 10_000) + " }}"), "more than 3,000 words"),
     "brackets": (inputs("{{ " + "(" * 20_000 + " }}"), "nested too deeply"),
     "a chain of filters": (inputs("{{ 1" + "|abs" * 100 + " }}"), "nested too deeply"),
     "loops in loops": (
