@@ -6,7 +6,9 @@ request against the same schema, and any error or doubt in a decision is a denia
 """
 
 import json
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -216,9 +218,17 @@ def _validate(statement: Statement) -> None:
     raise ValueError(*(f"{text}; {KNOWN}" for text in told or found))
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read_text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
+        # A pipe would be waited for until somebody writes into it.
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError("is not a file, but a pipe or a device", path=path)
+            raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
     if len(raw) > MAX_FILE_BYTES:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sagabus.adapters.cedar import CedarPolicies
 from sagabus.errors import ConfigError, InvalidConfigError
 from sagabus.rehearsal.reading import read_scripts
 from tests.unit.hostile.judging import check_refusal, read
@@ -99,3 +100,13 @@ def test_an_include_that_matches_thousands_is_refused(directory: Path):
     assert isinstance(found, InvalidConfigError)
     check_refusal(found, main)
     assert "1200 files match" in str(found)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_a_policy_that_is_no_file_is_refused(kind: str, directory: Path):
+    policies = directory / "policies"
+    policies.mkdir()
+    put(kind, policies / "p.cedar")
+    with pytest.raises(ConfigError):
+        CedarPolicies.load(policies)
