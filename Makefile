@@ -14,6 +14,9 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Further arguments for the command behind a target, as in `make test ARGS="-k saga -x"`.
 ARGS ?=
 
+# Test processes at once: most tests wait for servers, and more than two disturb each other's clocks.
+JOBS ?= 2
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,7 +33,7 @@ $(READY): pyproject.toml
 
 .PHONY: test
 test: $(READY) ## Run every test but the long ones
-	@$(BIN)/pytest -m "not soak" --quiet $(ARGS)
+	@$(BIN)/pytest -m "not soak" --numprocesses $(JOBS) --dist loadfile --quiet $(ARGS)
 
 .PHONY: soak
 soak: $(READY) ## Run the long fault tests

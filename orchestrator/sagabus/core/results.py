@@ -73,7 +73,8 @@ def _keep_output(attempt: Attempt, event: ResultReceived) -> None:
 def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
     """A result for an attempt that was settled without it. A success is always recorded."""
     if event.has_left_effects:
-        is_news = saga.learn_of_effects(t, attempt)
+        is_known = attempt.acted and attempt.status is not TaskStatus.SUCCEEDED
+        is_news = not is_known and saga.learn_of_effects(t, attempt)
         return None if is_news else Ignored("duplicate_result")
     if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
         return Ignored("duplicate_result")

@@ -313,6 +313,8 @@ def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     row = t.row
     if any(each["task"] == attempt.task for each in row.failed_compensations):
         return False
+    attempt.acted = True
+    t.change(attempt)
     error = {"type": "compensation_failed", "message": "a late undo below failed"}
     _count_failure(t, t.run_of(attempt), identity(attempt), error)
     if row.status.is_terminal:
