@@ -164,19 +164,21 @@ def _items(t: Transition, stage: Stage) -> list[Any]:
 def advance(t: Transition) -> None:
     """After an event: start what was fired and send what may be sent."""
     while is_forward(t.row):
-        if t.firings:
-            if t.begun_left <= 0:
-                break
+        if t.firings and t.begun_left > 0:
             lead_on(t, t.firings.popleft())
-        elif (failure := routes.failing_now(t) or routes.broken_join(t)) is not None:
+        elif not t.firings and (failure := _failure_now(t)) is not None:
             fail(t, failure)
         elif t.local:
             _carry_out(t, *t.local.popleft())
-        elif not _fill(t):
+        elif t.firings or not _fill(t):
             break
     t.row.pending = list(t.firings)
     if t.row.pending:
         t.do(SetTimer(t.at, "more"))
+
+
+def _failure_now(t: Transition) -> Failure | None:
+    return routes.failing_now(t) or routes.broken_join(t)
 
 
 def _carry_out(t: Transition, attempt: Attempt, failure: Failure | None) -> None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sagabus.core.definition import FAIL, Choice, Items, Route, Routes
+from sagabus.core.definition import FAIL, Choice, Items, Route, Routes, Stage
 from tests.unit.core.scene import Broken, Says, Scene, core, graph, sequence, stage
 
 
@@ -166,3 +166,16 @@ def test_what_of_the_output_cannot_be_rendered_is_null() -> None:
     )
     scene = Scene(flow).start().fail("a-1-0")
     assert scene.row.output == {"version": 1, "a": "failed", "none": None}
+
+
+def test_two_loops_of_local_stages_both_come_to_their_end() -> None:
+    def loop(name: str) -> Stage:
+        go_on = Says(lambda scope: scope["vars"].get(name, 0) < 140)
+        count = Says(lambda scope: scope["vars"].get(name, 0) + 1)
+        decision = (Choice(name, go_on), Choice("end"))
+        return core(name, publish=((name, count),), routes=Routes(decision=decision))
+
+    flow = graph(loop("a"), loop("b"), loop("c"), entry=("a", "b", "c"), max_parallel_tasks=0)
+    scene = Scene(flow).start().wait(0)
+    assert scene.status == "completed"
+    assert scene.row.vars == {"a": 140, "b": 140, "c": 140}
