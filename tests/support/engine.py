@@ -33,6 +33,7 @@ from tests.support.worlds import WAIT_S, World, until
 
 #: Presence lives this many times faster, so that a new owner knows who is there after 80 ms.
 HURRY = 50.0
+UNHEARD = tasks.UNHEARD
 FAST = Limits(resend_after_s=0.5, idle_s=0.02, retry_s=0.01)
 
 T = TypeVar("T")
@@ -40,9 +41,8 @@ T = TypeVar("T")
 
 def shorten_grace(monkeypatch: pytest.MonkeyPatch, grace_s: float) -> None:
     """Hurry two constants of the core: the time beyond a limit, and that of two presence beats."""
-    unheard = tasks.UNHEARD / HURRY
     for module in (tasks, claims, saga, timers):
-        for name, value in (("GRACE", timedelta(seconds=grace_s)), ("UNHEARD", unheard)):
+        for name, value in (("GRACE", timedelta(seconds=grace_s)), ("UNHEARD", UNHEARD / HURRY)):
             monkeypatch.setattr(module, name, value, raising=False)
 
 

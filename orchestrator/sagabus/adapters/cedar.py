@@ -6,9 +6,7 @@ request against the same schema, and any error or doubt in a decision is a denia
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -28,6 +26,7 @@ from cedarpy import (
 from sagabus.adapters.cedar_text import Statement, advice, statements
 from sagabus.errors import ConfigError, InvalidConfigError
 from sagabus.ports import PolicyDecision
+from sagabus.text_file import read_text
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 
@@ -152,7 +151,7 @@ class _Reading:
 
     def read(self, path: Path) -> None:
         try:
-            text = _read_text(path)
+            text = read_text(path, MAX_FILE_BYTES, "split it")
         except ConfigError as error:
             self.problems.append(error)
             return
@@ -216,25 +215,3 @@ def _validate(statement: Statement) -> None:
     # Said of every policy that names something unknown, which the other message says better.
     told = [text for text in found if "unable to find an applicable action" not in text]
     raise ValueError(*(f"{text}; {KNOWN}" for text in told or found))
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _read_text(path: Path) -> str:
-    try:
-        # A pipe would be waited for until somebody writes into it.
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError("is not a file, but a pipe or a device", path=path)
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"larger than {MAX_FILE_BYTES} bytes; split it", path=path)
-    try:
-        return raw.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError("not UTF-8 text; save it as UTF-8", path=path, line=line) from error

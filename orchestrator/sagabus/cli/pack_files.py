@@ -6,9 +6,10 @@ from typing import Any, Final
 import yaml
 
 from sagabus.definitions.packs import PACK_FILE
-from sagabus.definitions.source_file import YAML_SUFFIXES, read_text
+from sagabus.definitions.source_file import MAX_FILE_BYTES, YAML_SUFFIXES
 from sagabus.definitions.yaml_file import parse_yaml
 from sagabus.errors import ConfigError
+from sagabus.text_file import read_text
 
 _TOO_LARGE: Final = "split it into several files"
 
@@ -26,7 +27,7 @@ def read(path: Path) -> tuple[str, list[dict[str, Any]]]:
     documents = [
         {"file": str(file), "line": line, "text": text}
         for file in files
-        for line, text in split(read_text(file, _TOO_LARGE))
+        for line, text in split(read_text(file, MAX_FILE_BYTES, _TOO_LARGE))
     ]
     if not documents:
         raise ConfigError("holds no workflows; write them into workflows/*.yaml", path=path)

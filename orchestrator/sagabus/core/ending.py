@@ -20,12 +20,9 @@ def settle(t: Transition) -> None:
             row.outcome = InstanceStatus.COMPLETED
         else:
             gates.keep_clock(t)
-    if row.outcome is not None and not row.status.is_terminal and not _is_parked(row):
+    is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
+    if row.outcome is not None and not row.status.is_terminal and not is_parked:
         _end(t, row.outcome)
-
-
-def _is_parked(row: Instance) -> bool:
-    return row.status is InstanceStatus.NEEDS_OPERATOR
 
 
 def _end(t: Transition, outcome: InstanceStatus) -> None:

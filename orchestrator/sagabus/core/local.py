@@ -1,7 +1,7 @@
 """Tasks that need no agent: ``core.noop``, ``core.echo``, ``core.sleep``, and a person's answer."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sagabus.core.durations import LONGEST, parse_duration
@@ -33,7 +33,8 @@ def take(t: Transition, attempt: Attempt) -> None:
 
 def _wake_at(at: datetime, input_: Any) -> datetime:
     known = ("duration", "seconds", "until")
-    given = {name: input_[name] for name in known if name in input_} if _is_table(input_) else {}
+    table = input_ if isinstance(input_, Mapping) else {}
+    given = {name: table[name] for name in known if name in table}
     if len(given) != 1:
         raise ValueError("write one of duration, seconds and until in its input")
     if "until" not in given:
@@ -47,8 +48,4 @@ def _wake_at(at: datetime, input_: Any) -> datetime:
     until = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
     if until - at > LONGEST:
         raise ValueError(f"{given['until']} is more than {LONGEST.days} days away")
-    return max(until, at + timedelta())
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping)
+    return max(until, at)

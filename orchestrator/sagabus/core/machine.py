@@ -90,20 +90,18 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return results.receive(t, event)
         case ClaimReceived():
             return claims.receive(t, event)
-        case ApprovalAnswered():
-            return operators.answer_gate(t, event)
-        case InquiryAnswered():
-            return operators.answer_inquiry(t, event)
+        case (
+            ApprovalAnswered()
+            | InquiryAnswered()
+            | PauseRequested()
+            | ResumeRequested()
+            | CancelRequested()
+        ):
+            return operators.obey(t, event)
         case UndoRequested():
             return children.undo(t, event)
         case EndAsked():
             return children.tell_again(t, event)
-        case PauseRequested():
-            return operators.pause(t, event)
-        case ResumeRequested():
-            return operators.resume(t, event)
-        case CancelRequested():
-            return operators.cancel(t, event)
         case WorkflowTimerFired():
             return timers.end_workflow(t, event)
         case GateTimerFired():

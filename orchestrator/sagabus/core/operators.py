@@ -1,5 +1,7 @@
 """What people ask of an instance. The same command id always gets its first answer."""
 
+from typing import assert_never
+
 from sagabus.core import ending, gates, pausing, saga, stages
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.events import (
@@ -13,11 +15,31 @@ from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
 from sagabus.core.transition import Ignored, Transition
 
 
-def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
-    """Approve or reject a waiting stage; a second answer is a conflict."""
+def obey(
+    t: Transition,
+    event: ApprovalAnswered | InquiryAnswered | PauseRequested | ResumeRequested | CancelRequested,
+) -> Ignored | None:
+    """Do what a person asks; a command that was answered before gets the same answer."""
     known = _known_answer(t, event.command)
     if known is not None:
         return known
+    match event:
+        case ApprovalAnswered():
+            return answer_gate(t, event)
+        case InquiryAnswered():
+            return answer_inquiry(t, event)
+        case PauseRequested():
+            return pause(t, event)
+        case ResumeRequested():
+            return resume(t, event)
+        case CancelRequested():
+            return cancel(t, event)
+        case unknown:
+            assert_never(unknown)
+
+
+def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
+    """Approve or reject a waiting stage; a second answer is a conflict."""
     found = _waiting(t, event.stage, is_inquiry=False)
     if found is None:
         return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=False))
@@ -45,9 +67,6 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
 
 def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
     """Take the answer to a stage's question: what does not fit its form is refused."""
-    known = _known_answer(t, event.command)
-    if known is not None:
-        return known
     found = _waiting(t, event.stage, is_inquiry=True)
     if found is None:
         return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=True))
@@ -77,9 +96,6 @@ def _waiting(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, Stage
 
 def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     """End an instance and undo what it did; a parked undo is given up instead."""
-    known = _known_answer(t, event.command)
-    if known is not None:
-        return known
     row = t.row
     is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
     if row.status.is_terminal:
@@ -117,9 +133,6 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
 
 def pause(t: Transition, event: PauseRequested) -> Ignored | None:
     """Send nothing more, in the instances below neither; what was sent runs to its end."""
-    known = _known_answer(t, event.command)
-    if known is not None:
-        return known
     row = t.row
     if row.status.is_terminal or row.status is InstanceStatus.NEEDS_OPERATOR:
         return _refuse(t, event.command, f"the instance is {row.status}: nothing to pause")
@@ -133,9 +146,6 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
 
 def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     """Let a paused instance, and those below it, go on."""
-    known = _known_answer(t, event.command)
-    if known is not None:
-        return known
     row = t.row
     if row.paused is None:
         return _refuse(t, event.command, "the instance is not paused")

@@ -1,13 +1,9 @@
 """One file as read, whatever it is written in: its data, and where everything in it stands."""
 
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
-
-from sagabus.errors import ConfigError
 
 MAX_FILE_BYTES: Final = 512 * 1024
 #: Values of a file, and its tables and lists.
@@ -55,34 +51,3 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int | None:
             return lines[path]
         path = path[:-1]
     return None
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def read_text(path: Path, what_to_do: str) -> str:
-    """The text of a UTF-8 file, without byte order mark, its line ends as line feeds.
-
-    ``what_to_do`` ends the sentence about a file that is too large.
-
-    Raises:
-        ConfigError: it is missing, unreadable, too large or not UTF-8.
-    """
-    try:
-        # A pipe would be waited for until somebody writes into it.
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ConfigError("is not a file, but a pipe or a device", path=path)
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise ConfigError("there is no such file", path=path) from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", path=path) from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"larger than {MAX_FILE_BYTES} bytes; {what_to_do}", path=path)
-    try:
-        return raw.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError("not UTF-8 text; save it as UTF-8", path=path, line=line) from error

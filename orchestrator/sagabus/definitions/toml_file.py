@@ -6,9 +6,16 @@ from typing import Final
 
 import tomli
 
-from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, KeyPath, SourceFile, read_text
+from sagabus.definitions.source_file import (
+    MAX_DEPTH,
+    MAX_FILE_BYTES,
+    MAX_NODES,
+    KeyPath,
+    SourceFile,
+)
 from sagabus.definitions.toml_positions import DepthError, TooManyKeysError, key_lines
 from sagabus.errors import ConfigError
+from sagabus.text_file import read_text
 
 #: What Python does not read as a number.
 _LONG_NUMBER: Final = re.compile(r"[0-9_]{4000}")
@@ -20,7 +27,7 @@ def read_toml(path: Path) -> SourceFile:
     Raises:
         ConfigError: it is missing, unreadable, too large, not UTF-8 or not TOML.
     """
-    return parse_toml(read_text(path, "split it with `include`"), path)
+    return parse_toml(read_text(path, MAX_FILE_BYTES, "split it with `include`"), path)
 
 
 def parse_toml(text: str, path: Path) -> SourceFile:

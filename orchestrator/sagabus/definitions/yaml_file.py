@@ -13,7 +13,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from sagabus.definitions.source_file import MAX_DEPTH, MAX_NODES, KeyPath, read_text
+from sagabus.definitions.source_file import MAX_DEPTH, MAX_FILE_BYTES, MAX_NODES, KeyPath
 from sagabus.definitions.yaml_scalars import (
     LIST,
     TABLE,
@@ -24,6 +24,7 @@ from sagabus.definitions.yaml_scalars import (
     unknown_tag,
 )
 from sagabus.errors import ConfigError, InvalidConfigError
+from sagabus.text_file import read_text
 
 #: A text counts as a value once more for every so many characters: aliases repeat it.
 _TEXT_UNIT: Final = 128
@@ -61,7 +62,7 @@ def read_yaml(path: Path, texts: frozenset[str] = frozenset()) -> list[YamlDocum
         ConfigError: it is missing, unreadable, too large, not UTF-8 or not YAML.
         InvalidConfigError: it is YAML and cannot be used; everything that is wrong with it.
     """
-    return parse_yaml(read_text(path, "split it into several files"), path, texts)
+    return parse_yaml(read_text(path, MAX_FILE_BYTES, "split it into several files"), path, texts)
 
 
 def parse_yaml(

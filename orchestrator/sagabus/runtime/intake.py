@@ -16,7 +16,6 @@ from sagabus.errors import BadMessageError, ConfigError, InvariantError, Request
 from sagabus.runtime.deciding import Decider
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.messages import task_message
-from sagabus.runtime.neighbours import refusal
 from sagabus.runtime.payloads import complete_results
 from sagabus.runtime.reading import Dead, Item, Reading, event_of, nothing_undone, read, skip
 from sagabus.runtime.roster import Key, Roster
@@ -26,6 +25,7 @@ from sagabus.runtime.starting import (
     new_instance,
     read_arguments,
 )
+from sagabus.runtime.subworkflows import refusal
 from sagabus.runtime.timer_queue import timer_event
 from sagabus.runtime.turn import Turn
 from sagabus_agents.wire import ClaimMessage, CommandMessage

@@ -21,9 +21,9 @@ from sagabus.core.commands import (
 from sagabus.core.instance import Answer
 from sagabus.ports import Bus, HistoryEntry, OutgoingEvent
 from sagabus.runtime.messages import dead_letter, event_message
-from sagabus.runtime.neighbours import tell_neighbour
 from sagabus.runtime.payloads import forget_payloads, store_payloads
 from sagabus.runtime.reading import Item
+from sagabus.runtime.subworkflows import tell_instance
 from sagabus.runtime.turn import Turn
 from sagabus_agents.wire import (
     CancelMessage,
@@ -85,7 +85,7 @@ async def tell(bus: Bus, instance: str, command: Command) -> None:
             )
             await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
         case StartChild() | UndoChild() | CommandChild() | TellParent():
-            await tell_neighbour(bus, instance, command)
+            await tell_instance(bus, instance, command)
         case _:
             pass  # tasks are published together; the rest is told when all is published
 

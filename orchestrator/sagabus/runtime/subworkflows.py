@@ -23,11 +23,11 @@ from sagabus_agents.wire import (
 #: Room for what surrounds parameters and outputs in their message.
 _ENVELOPE_BYTES = 4_096
 
-Neighbourly = StartChild | UndoChild | CommandChild | TellParent
+Saying = StartChild | UndoChild | CommandChild | TellParent
 
 
-async def tell_neighbour(bus: Bus, instance: str, command: Neighbourly) -> None:
-    """Say what ``instance`` has to say to another one."""
+async def tell_instance(bus: Bus, instance: str, command: Saying) -> None:
+    """Say what ``instance`` has to say to the one above or below it."""
     match command:
         case StartChild():
             await _start(bus, command)
