@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagabus.core.instance import ParentRef
+from sagabus.core.instance import ParentRef, Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class StartRequested:
     command: str
     #: The instance above is paused.
     is_paused: bool = False
+    #: Its workflow is.
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class PauseRequested:
     command: str
     by: str = ""
     reason: str = ""
+    #: Not this one alone: its workflow is paused.
+    is_of_workflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,15 @@ class AttemptTimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldEnded:
+    """An attempt that was held back leaves only now, or once more: now its time begins."""
+
+    at: datetime
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class MoreToSend:
     """There was more to send than one event may; the others have had their turn."""
 
@@ -206,6 +219,7 @@ Event = (
     | WorkflowTimerFired
     | GateTimerFired
     | AttemptTimerFired
+    | HoldEnded
     | MoreToSend
     | PolicyDecided
     | TaskRefused

@@ -81,6 +81,9 @@ _UNANSWERED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 
 Rollback = Literal["none", "full", "partial"]
 
+#: Why an instance needs an operator.
+ParkCause = Literal["intent_unknown", "compensation_failed", "after_final", "invariant"]
+
 
 @dataclass(slots=True)
 class Failure:
@@ -126,6 +129,10 @@ class Attempt:
     due_at: datetime | None = None
     #: True: the attempt ended and ``due_at`` starts the next one.
     retry: bool = False
+    #: Its effect is final: once it was told to run it is never sent again.
+    is_once: bool = False
+    #: Nobody knows whether its effect is there. It waits, for a late result or for an operator.
+    is_held: bool = False
     #: The world may have changed because of this attempt.
     acted: bool = False
     #: Policies that permitted this attempt, where policies are in force.
@@ -142,8 +149,18 @@ class Attempt:
 
     @property
     def is_open(self) -> bool:
-        """True while the row asks for something: a result, or the next attempt."""
-        return self.retry or self.status in _UNANSWERED
+        """True while the row asks for something: a result, the next attempt, an operator."""
+        return self.retry or self.is_held or self.status in _UNANSWERED
+
+    @property
+    def is_intent(self) -> bool:
+        """True when it was told to do, once, what cannot be undone: the claim is the intent."""
+        return self.is_once and self.claim_id is not None
+
+    @property
+    def may_be_sent_again(self) -> bool:
+        """True when a message that was lost is made up for: not where it may have acted once."""
+        return self.status in _UNANSWERED and not self.is_intent
 
     @property
     def is_local(self) -> bool:
@@ -234,6 +251,21 @@ class Pause:
     at: datetime
     by: str = ""
     reason: str = ""
+    #: It goes on with its workflow.
+    is_of_workflow: bool = False
+
+
+@dataclass(slots=True)
+class Parked:
+    """One thing that an operator has to settle; nothing more is sent before."""
+
+    cause: ParkCause
+    #: A sentence.
+    message: str
+    at: datetime
+    stage: str | None = None
+    task: str | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,9 +324,17 @@ class Instance:
     error: Failure | None = None
     cancel_requested: bool = False
     paused: Pause | None = None
+    #: What an operator has to settle, and the status when nothing of it is left.
+    parked: list[Parked] = field(default_factory=list)
+    parked_in: InstanceStatus | None = None
+    #: An operator wants it undone, though a final stage has succeeded.
+    undo_asked: bool = False
     rollback: Rollback = "none"
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)
+    #: What stands of an instance that did not complete: ``{stage, task, class, is_certain}``, where
+    #: ``is_certain`` is false of what may have acted, and nobody knows.
+    effects_left: list[dict[str, Any]] = field(default_factory=list)
     handled_failures: int = 0
     vars: dict[str, Any] = field(default_factory=dict)
     #: By join, then by arm: key of the run that fired and was not used yet.
@@ -319,6 +359,18 @@ class Instance:
     open_attempts: int = 0
     #: Those of small stages, whole, by ``task/attempt``.
     open: dict[str, Attempt] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> InstanceStatus:
+        """The status but for being parked: what it does, or would do."""
+        return self.parked_in or self.status
+
+    @phase.setter
+    def phase(self, phase: InstanceStatus) -> None:
+        if self.parked:
+            self.parked_in = phase
+        else:
+            self.status = phase
 
 
 @dataclass(slots=True)

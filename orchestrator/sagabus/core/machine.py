@@ -31,6 +31,7 @@ from sagabus.core.events import (
     EndAsked,
     Event,
     GateTimerFired,
+    HoldEnded,
     InquiryAnswered,
     MoreToSend,
     PauseRequested,
@@ -108,6 +109,8 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return timers.end_gate(t, event)
         case AttemptTimerFired():
             return timers.end_attempt(t, event)
+        case HoldEnded():
+            return timers.end_hold(t, event)
         case MoreToSend():
             return timers.go_on(t, event)
         case PolicyDecided():
@@ -140,7 +143,10 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
     row.status = InstanceStatus.RUNNING
     row.started_at = t.at
     t.record("WorkflowStarted", {"started_by": row.started_by})
-    if event.is_paused and row.parent is not None:
+    if event.pause is not None:
+        by, reason = event.pause.by, event.pause.reason
+        pausing.stop(t, by, reason, event.command, is_of_workflow=True)
+    elif event.is_paused and row.parent is not None:
         pausing.follow(t, row.parent, is_paused=True)
     if t.definition.workflow_timeout is not None:
         row.deadline_at = t.at + t.definition.workflow_timeout

@@ -139,7 +139,7 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
     if row.paused is not None:
         by = f" by {row.paused.by}" if row.paused.by else ""
         return _refuse(t, event.command, f"the instance is paused already{by}")
-    pausing.stop(t, event.by, event.reason, event.command)
+    pausing.stop(t, event.by, event.reason, event.command, is_of_workflow=event.is_of_workflow)
     t.answer(event.command, Answer(ok=True, result={"id": row.id}))
     return None
 

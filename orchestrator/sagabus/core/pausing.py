@@ -11,9 +11,11 @@ from sagabus.core.timers import timers_of
 from sagabus.core.transition import Transition
 
 
-def stop(t: Transition, by: str, reason: str, command: str) -> None:
+def stop(
+    t: Transition, by: str, reason: str, command: str, *, is_of_workflow: bool = False
+) -> None:
     """Send nothing more."""
-    t.row.paused = Pause(t.at, by, reason)
+    t.row.paused = Pause(t.at, by, reason, is_of_workflow)
     t.record("WorkflowPaused", {"by": by, "reason": reason})
     for each in pass_on(t.state, "pause", command, reason):
         t.do(each)

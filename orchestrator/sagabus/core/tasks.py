@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sagabus.core import local, subworkflows
@@ -66,7 +66,7 @@ def may_have_acted(attempt: Attempt) -> bool:
 
 def may_send(t: Transition) -> bool:
     """True while the instance may have one more task in flight, and this event send it."""
-    if t.row.paused is not None:
+    if t.row.paused is not None or t.row.parked:
         return False
     limit = t.definition.max_parallel_tasks
     return t.sends_left > 0 and (limit == 0 or t.row.in_flight < limit)
@@ -124,6 +124,7 @@ def _new_task(
         created_at=t.at,
         input=input_,
         claim=stage.is_claimed and stage.kind == "agents",
+        is_once=stage.is_once,
         is_inline=run.total <= INLINE_TASKS and _is_small(input_),
         secrets=list(secrets),
         vars=dict(t.row.vars) if t.row.vars and stage.compensation is not None else None,
@@ -206,18 +207,25 @@ def send(t: Transition, attempt: Attempt) -> None:
     if attempt.is_child:
         _send_to_child(t, attempt)
         return
-    plan = plan_of(t.definition, attempt)
     if attempt.is_local:
         local.take(t, attempt)
-    elif isinstance(plan, Stage) and plan.start_timeout is not None:
-        attempt.due_at = t.at + plan.start_timeout
-    elif plan.timeout is not None and not attempt.claim:
-        # Its start is not stored: the timer looks at presence when it fires.
-        attempt.due_at = t.at + plan.timeout + GRACE
+    else:
+        attempt.due_at = first_limit(t, attempt)
     t.change(attempt)
     _record_sent(t, attempt)
     if not attempt.is_local:
         t.do(DispatchTask(attempt))
+
+
+def first_limit(t: Transition, attempt: Attempt) -> datetime | None:
+    """When an attempt that leaves now is looked at first, if it has not begun or ended by then."""
+    plan = plan_of(t.definition, attempt)
+    if isinstance(plan, Stage) and plan.start_timeout is not None:
+        return t.at + plan.start_timeout
+    if plan.timeout is not None and not attempt.claim:
+        # Its start is not stored: the timer looks at presence when it fires.
+        return t.at + plan.timeout + GRACE
+    return None
 
 
 def _send_to_child(t: Transition, attempt: Attempt) -> None:
@@ -266,7 +274,7 @@ def close(
     attempt.error = error
     attempt.ended_at = t.at
     attempt.due_at = None
-    attempt.retry = False
+    attempt.retry = attempt.is_held = False
     t.change(attempt)
 
 

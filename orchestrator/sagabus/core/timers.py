@@ -7,6 +7,7 @@ from sagabus.core.commands import SetTimer, attempt_timer
 from sagabus.core.events import (
     AttemptTimerFired,
     GateTimerFired,
+    HoldEnded,
     MoreToSend,
     WorkflowTimerFired,
 )
@@ -23,6 +24,7 @@ from sagabus.core.tasks import (
     GRACE,
     UNHEARD,
     close,
+    first_limit,
     may_have_acted,
     plan_of,
     start_retry,
@@ -33,8 +35,8 @@ from sagabus.core.transition import Ignored, Transition
 
 def go_on(t: Transition, event: MoreToSend) -> Ignored | None:
     """Send what the last event left."""
-    if t.row.paused is not None:
-        return Ignored("paused")
+    if t.row.paused is not None or t.row.parked:
+        return Ignored("stopped")
     if t.row.status is InstanceStatus.COMPENSATING:
         saga.proceed(t)
         return None
@@ -55,6 +57,8 @@ def end_workflow(t: Transition, event: WorkflowTimerFired) -> Ignored | None:
 def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
     """Nobody answered a gate in time."""
     run = t.row.runs.get(event.run)
+    if t.row.parked:
+        return Ignored("stopped")  # nobody may answer, and that is not the fault of who could
     if not stages.is_forward(t.row):
         return Ignored("timer_out_of_date")
     if run is None or run.status is not StageStatus.WAITING or run.gate is None:
@@ -87,15 +91,11 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt is None or attempt.due_at is None or event.at < attempt.due_at:
         return Ignored("timer_out_of_date")
     if attempt.retry:
-        if t.row.paused is not None:
-            return Ignored("paused")
-        if attempt.kind == "task" and not stages.is_forward(t.row):
-            return Ignored("parked")
+        if t.row.paused is not None or t.row.parked:
+            return Ignored("stopped")
         start_retry(t, attempt)
         return None
     if attempt.is_local:
-        if not stages.is_forward(t.row):
-            return Ignored("parked")
         attempt.due_at = None
         t.local.append((attempt, None))
         return None
@@ -110,6 +110,16 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt.status is TaskStatus.RUNNING:
         return _run_limit(t, attempt, event)
     return _start_limit(t, attempt, event)
+
+
+def end_hold(t: Transition, event: HoldEnded) -> Ignored | None:
+    """An attempt that was held back leaves: the time that it waited for that does not count."""
+    attempt = t.state.find(event.task, event.attempt)
+    if attempt is None or attempt.status is not TaskStatus.DISPATCHED or attempt.due_at is None:
+        return Ignored("no_limit_to_begin")
+    attempt.due_at = first_limit(t, attempt)
+    t.change(attempt)
+    return None
 
 
 def _end_child(t: Transition, attempt: Attempt) -> None:
@@ -191,7 +201,7 @@ def timers_of(state: InstanceState) -> list[SetTimer]:
     timers = []
     if row.deadline_at is not None:
         timers.append(SetTimer(row.deadline_at, "workflow"))
-    if row.unfilled or row.pending or row.status is InstanceStatus.COMPENSATING:
+    if row.unfilled or row.pending or row.phase is InstanceStatus.COMPENSATING:
         timers.append(SetTimer(row.updated_at, "more"))
     for key, run in row.runs.items():
         if run.status is StageStatus.WAITING and run.gate is not None and run.gate.due_at:
