@@ -306,14 +306,36 @@ class CommandMessage(_Message):
       ``trace`` and ``paused``, which that one is
     - ``approve``, ``reject``: ``stage``, ``reason``
     - ``answer``: ``stage``, ``data``
-    - ``pause``, ``resume``, ``cancel``: ``reason``
+    - ``pause``, ``resume``: ``reason``
+    - ``cancel``: ``reason``, and ``compensate``, false to leave everything as it is
+    - ``skip``, ``fail``: ``stage``, ``reason``, and ``attempt`` (``<task>/<attempt>``) that was
+      seen; ``set_result`` also ``output``; ``resolve`` also ``outcome`` (``succeeded``, ``failed``,
+      ``retry``) and ``output``
+    - ``retry``: ``reason``, ``from`` (a stage), ``parameters`` that change, ``definition``
+      (``latest``, or the digest that the newest one must have)
+    - ``compensate``: ``reason``, ``stage``
     - ``undo``, to an instance that carried out a stage of another one: ``parent``, the
       compensation that it is to answer for, and ``paused``
     """
 
     kind: Literal["command"] = "command"
     command: Id
-    name: Literal["start", "approve", "reject", "answer", "pause", "resume", "cancel", "undo"]
+    name: Literal[
+        "start",
+        "approve",
+        "reject",
+        "answer",
+        "pause",
+        "resume",
+        "cancel",
+        "skip",
+        "set_result",
+        "fail",
+        "resolve",
+        "retry",
+        "compensate",
+        "undo",
+    ]
     arguments: dict[str, Any] = Field(default_factory=dict)
     #: Who asks.
     by: str = Field(default="", max_length=256)

@@ -4,11 +4,12 @@ What comes from outside (the time, what presence says, what the policies say) wa
 shell and stands here as data, so that the same events always give the same decisions.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from sagabus.core.definition import Definition
 from sagabus.core.instance import ParentRef, Pause
 
 
@@ -131,10 +132,78 @@ class ResumeRequested:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """A person ends the instance; what it did is undone."""
+    """A person ends the instance; what it did is undone, or left as it is."""
 
     at: datetime
     command: str
+    by: str = ""
+    reason: str = ""
+    is_undone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRequested:
+    """A person has the instance go on without a stage, or without undoing it.
+
+    ``attempt`` is the one that the person saw, ``<task>/<attempt>``; None: whichever it is.
+    """
+
+    at: datetime
+    command: str
+    stage: str
+    attempt: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultSet:
+    """A person says what a stage gave, or that it was undone by hand."""
+
+    at: datetime
+    command: str
+    stage: str
+    output: Any = None
+    attempt: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailRequested:
+    """A person has a stage fail: its routes fire, or the workflow fails."""
+
+    at: datetime
+    command: str
+    stage: str
+    attempt: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """A person has an instance go on after its failure, with the results that it has."""
+
+    at: datetime
+    command: str
+    #: This stage, and what descends from it, runs again whatever it gave.
+    from_stage: str | None = None
+    #: Those that change.
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    #: The one to go on with; None: the one that it has.
+    definition: Definition | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompensateRequested:
+    """A person has an instance undo what stands, of one stage or of all."""
+
+    at: datetime
+    command: str
+    stage: str | None = None
     by: str = ""
     reason: str = ""
 
