@@ -49,6 +49,13 @@ class Batch:
     history: Sequence[HistoryEntry] = ()
     #: New lists that runs have one task per element of: instance, run key, list.
     items: Sequence[tuple[str, str, list[Any]]] = ()
+    #: By instance: head of its chain before the batch. A store moves the instances' own heads on,
+    #: and a batch whose outcome is unknown may be stored again.
+    links: Mapping[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        links = {each.id: each.chain for each in reversed(self.instances)}
+        object.__setattr__(self, "links", links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,19 @@ class PartitionClaim:
     published: int
     #: History of batch ``batch``; to be published again when ``published < batch``.
     last_history: Sequence[HistoryEntry] = ()
+
+
+class Mark(NamedTuple):
+    """How far a partition has come; both numbers only ever rise."""
+
+    epoch: int
+    batch: int
+    #: When the bus was told; None of what the database holds.
+    at: datetime | None = None
+
+    def is_behind(self, other: "Mark") -> bool:
+        """Whether ``other`` has seen what this one has not."""
+        return self.epoch < other.epoch or self.batch < other.batch
 
 
 @dataclass(slots=True)
@@ -98,8 +118,11 @@ class EndedRow:
 class Store(Protocol):
     """The truth. Every method raises ``StoreUnavailableError`` when the database is away."""
 
-    async def take_partition(self, partition: int) -> PartitionClaim:
-        """Raise the partition's epoch by one (creating the row at epoch 1) and read it."""
+    async def read_mark(self, partition: int) -> Mark:
+        """How far the partition is stored; zeros where it never was."""
+
+    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
+        """Raise the partition's epoch (beyond ``above``; at first to 1) and read its row."""
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch.
@@ -108,6 +131,7 @@ class Store(Protocol):
             PartitionLostError: the row is not at (epoch, number - 1).
             VersionConflictError: an instance is not at its expected version (or a new id exists).
             StoreUnavailableError: the outcome is unknown; ``is_committed`` tells.
+        The rows of the history are chained, and the instances' ``chain`` is their new head.
         """
 
     async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
@@ -342,11 +366,23 @@ class Bus(Protocol):
     async def purge_task(self, subject: str) -> None:
         """Remove a queued task; one that is being worked on loses its message too."""
 
+    async def purge_role(self, role: str) -> None:
+        """Remove every task of ``role`` (``*``: of every role), likewise."""
+
     async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
         """Store a command in the inbox of the instance's partition."""
 
     async def send_result(self, instance_id: str, data: bytes, msg_id: str) -> None:
         """Store a result that another instance gives, likewise."""
+
+    async def read_mark(self, partition: int) -> Mark | None:
+        """How far the database was when the bus was told last; None: never."""
+
+    async def write_mark(self, partition: int, mark: Mark) -> None:
+        """Tell how far the database is; what a newer epoch has told stands."""
+
+    async def forget_sent(self) -> None:
+        """Drop every task and every event that the bus holds, and what it knows of their ids."""
 
     async def put_payload(self, name: str, data: bytes) -> PayloadRef:
         """Have ``data`` stand in the object store under ``name``, where it does not already.
@@ -410,6 +446,32 @@ class Leases(Protocol):
 
     async def holders(self) -> dict[int, str]:
         """Names of the holders, by partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The newest word about a workflow, a role or everything: on hold, or no longer."""
+
+    kind: Literal["workflow", "role", "all"]
+    #: ``all`` for everything.
+    name: str
+    by: str
+    reason: str
+    at: datetime
+    is_held: bool = True
+
+
+class HoldBook(Protocol):
+    """What was put on hold; the newest word about each stays, also when it was let go.
+
+    Every method raises ``StoreUnavailableError`` when the database is away.
+    """
+
+    async def all(self) -> list[Hold]:
+        """The newest word about everything that ever was on hold."""
+
+    async def write(self, hold: Hold) -> None:
+        """Store the newest word; what was said of the same before is gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sagabus.adapters.memory_broker import MemoryBroker
 from sagabus.adapters.memory_bus import MemoryBus
 from sagabus.adapters.nats_bus import NatsBus
 from sagabus.errors import BadMessageError, BusUnavailableError, PartitionLostError
-from sagabus.ports import Bus, Delivery, Inbox, OutgoingEvent, OutgoingTask
+from sagabus.ports import Bus, Delivery, Inbox, Mark, OutgoingEvent, OutgoingTask
 from sagabus_agents import wire
 from tests.support.nats_server import NatsServer
 
@@ -260,6 +260,20 @@ async def test_purged_task_is_gone_and_its_subject_free(world: World, bus: Bus) 
     taken = await world.take("devops")
     assert taken is not None
     assert taken[1] == b"second"
+
+
+async def test_purged_role_has_no_tasks_and_the_others_keep_theirs(world: World, bus: Bus) -> None:
+    roles = ["devops", "dev", "backend"]
+    await bus.ensure(roles)
+    subjects = {role: wire.task_subject(role, "i1", f"{role}-0-0", 1) for role in roles}
+    await bus.publish([], [task(each) for each in subjects.values()])
+    await bus.purge_role("dev")
+    assert await world.take("dev") is None
+    assert await world.take("devops") is not None
+    # What is worked on loses its message, too: nobody else is given it.
+    await bus.purge_role("*")
+    assert [await world.take(role) for role in roles] == [None, None, None]
+    assert {queue.running for queue in await bus.role_queues()} == {0}
 
 
 async def test_role_queue_tells_queued_from_running(world: World, bus: Bus) -> None:
@@ -545,3 +559,53 @@ async def test_closed_bus_is_unavailable(world: World, bus: Bus) -> None:
         await bus.put_payload("i1.t.1", b"x")
     with pytest.raises(BusUnavailableError):
         await bus.get_payload(wire.PayloadRef(name="i1.t.1", size=1, digest="d"))
+
+
+async def test_mark_is_what_was_told_last_and_is_known_to_the_next_owner(bus: Bus) -> None:
+    assert await bus.read_mark(1) is None
+    await bus.write_mark(1, Mark(3, 10))
+    await bus.write_mark(1, Mark(3, 11))
+    await bus.write_mark(2, Mark(1, 1))
+    found = await bus.read_mark(1)
+    assert found is not None
+    assert (found.epoch, found.batch) == (3, 11)
+    assert found.at is not None
+
+
+async def test_owner_that_was_replaced_cannot_put_its_mark_over_its_successors(
+    world: World, bus: Bus
+) -> None:
+    successor = await world.connect()
+    await bus.write_mark(0, Mark(3, 10))
+    await successor.read_mark(0)
+    await successor.write_mark(0, Mark(4, 12))
+    await bus.write_mark(0, Mark(3, 11))
+    found = await successor.read_mark(0)
+    assert found is not None
+    assert (found.epoch, found.batch) == (4, 12)
+
+
+async def test_mark_of_a_newer_epoch_may_stand_at_a_lower_batch(world: World, bus: Bus) -> None:
+    await bus.write_mark(0, Mark(3, 100))
+    restored = await world.connect()
+    await restored.write_mark(0, Mark(4, 12))
+    found = await bus.read_mark(0)
+    assert found is not None
+    assert (found.epoch, found.batch) == (4, 12)
+
+
+async def test_what_was_forgotten_may_be_sent_again_under_the_same_ids(
+    world: World, bus: Bus
+) -> None:
+    await bus.ensure(["devops"])
+    subject = wire.task_subject("devops", "i1", "build-0-0", 1)
+    await bus.publish([event("i1", 1)], [task(subject, b"lost", "i1:build-0-0:1")])
+    await bus.forget_sent()
+    assert await world.events() == []
+    again = OutgoingEvent(wire.event_subject("i1", "TaskScheduled"), b"again", "i1:1")
+    await bus.publish([again], [task(subject, b"again", "i1:build-0-0:1")])
+    assert await world.events() == [b"again"]
+    taken = await world.take("devops")
+    assert taken is not None
+    assert taken[:2] == (subject, b"again")
+    assert await world.take("devops") is None

@@ -52,6 +52,23 @@ async def test_partitions_are_numbered_apart(store: Store) -> None:
     await first.commit(instance("a", 2))
 
 
+async def test_mark_of_a_partition_is_its_epoch_and_batch_and_reading_it_takes_nothing(
+    store: Store,
+) -> None:
+    assert await store.read_mark(0) == (0, 0, None)
+    owner = await Owner.of(store)
+    await owner.commit(instance("a"))
+    assert await store.read_mark(0) == await store.read_mark(0) == (1, 1, None)
+
+
+async def test_owner_may_begin_beyond_an_epoch_that_the_database_has_not_seen(
+    store: Store,
+) -> None:
+    await store.take_partition(0)
+    assert (await store.take_partition(0, above=7)).epoch == 8
+    assert (await store.take_partition(0, above=3)).epoch == 9
+
+
 async def test_owners_who_take_a_partition_at_once_get_different_epochs(store: Store) -> None:
     claims = await asyncio.gather(*[store.take_partition(0) for _ in range(6)])
     assert sorted(claim.epoch for claim in claims) == [1, 2, 3, 4, 5, 6]

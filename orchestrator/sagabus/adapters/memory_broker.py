@@ -13,6 +13,7 @@ from itertools import count
 from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError, PartitionLostError
+from sagabus.ports import Mark
 from sagabus_agents import wire
 
 Handler = Callable[[str, bytes], None]
@@ -57,6 +58,8 @@ class MemoryBroker:
         #: The object store, by name.
         self.payloads: dict[str, bytes] = {}
         self.roles: set[str] = set()
+        #: How far the database was when the bus was told last, by partition.
+        self.marks: dict[int, Mark] = {}
         self._clock = clock
         self._seqs = count(1)
         self._has_streams = False
@@ -133,6 +136,7 @@ class MemoryBroker:
         self._tasks.clear()
         self._inbox.clear()
         self.payloads.clear()
+        self.marks.clear()
         self.events.clear()
         self.dead.clear()
         self._has_streams = False
@@ -181,6 +185,23 @@ class MemoryBroker:
     def purge_task(self, subject: str) -> None:
         """Remove a task, taken or not."""
         self._tasks.pop(subject, None)
+
+    def purge_role(self, role: str) -> None:
+        """Remove the tasks of a role, or of all, taken or not."""
+        for task in list(self._tasks.values()) if role == "*" else self._of_role(role):
+            self._tasks.pop(task.subject)
+
+    def forget_sent(self) -> None:
+        """Drop every task and every event, and their ids."""
+        self._tasks.clear()
+        self.events.clear()
+        self._seen = {seen for seen in self._seen if seen[0] == wire.STREAM_INBOX}
+
+    def write_mark(self, partition: int, mark: Mark) -> None:
+        """Keep a mark, unless a newer epoch's is there."""
+        known = self.marks.get(partition)
+        if known is None or known.epoch <= mark.epoch:
+            self.marks[partition] = mark._replace(at=self._clock())
 
     def open_consumer(self, partition: int, epoch: int) -> InboxConsumer:
         """Replace the partition's consumer: everything un-acknowledged is delivered again."""

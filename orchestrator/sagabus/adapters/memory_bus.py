@@ -8,7 +8,7 @@ from types import TracebackType
 from sagabus.adapters.memory_broker import MemoryBroker
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BadMessageError, BusUnavailableError
-from sagabus.ports import Delivery, Inbox, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus.ports import Delivery, Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue
 from sagabus_agents import wire
 
 
@@ -73,6 +73,11 @@ class MemoryBus:
         self._require()
         self.broker.purge_task(subject)
 
+    async def purge_role(self, role: str) -> None:
+        """Remove every task of a role, or of all."""
+        self._require()
+        self.broker.purge_role(role)
+
     async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
         """Store a command in the inbox of the instance's partition."""
         _check_size(data)
@@ -88,6 +93,21 @@ class MemoryBus:
         self.broker.make_streams()
         subject = wire.inbox_subject(instance_id, wire.WORKFLOW_SOURCE)
         self.broker.store_inbox(subject, data, msg_id)
+
+    async def read_mark(self, partition: int) -> Mark | None:
+        """How far the database was when the bus was told last."""
+        self._require()
+        return self.broker.marks.get(partition)
+
+    async def write_mark(self, partition: int, mark: Mark) -> None:
+        """Tell how far the database is."""
+        self._require()
+        self.broker.write_mark(partition, mark)
+
+    async def forget_sent(self) -> None:
+        """Drop every task and every event."""
+        self._require()
+        self.broker.forget_sent()
 
     async def put_payload(self, name: str, data: bytes) -> wire.PayloadRef:
         """Have ``data`` stand under ``name``."""

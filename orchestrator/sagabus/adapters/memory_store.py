@@ -13,7 +13,6 @@ from sagabus.adapters.page_cursor import dump_cursor, load_cursor
 from sagabus.adapters.store_codec import (
     dump_attempt,
     dump_document,
-    dump_events,
     dump_instance,
     dump_items,
     load_attempt,
@@ -23,9 +22,10 @@ from sagabus.adapters.store_codec import (
     load_items,
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
+from sagabus.adapters.transition_rows import TransitionRows
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus, child_id
 from sagabus.errors import StoreUnavailableError
-from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
+from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Mark, Page, PartitionClaim
 
 
 @dataclass(slots=True)
@@ -57,28 +57,37 @@ class MemoryStore:
         self._attempts: dict[str, dict[tuple[str, int], str]] = {}
         #: By partition, then instance: keys of attempts that ask for something.
         self._open: dict[int, dict[str, set[tuple[str, int]]]] = {}
-        self._history: dict[str, dict[int, tuple[str, str]]] = {}
+        #: Rows of transitions by instance and version, as ``TransitionRows`` makes them.
+        self.transitions: dict[str, dict[int, dict[str, Any]]] = {}
         self._items: dict[str, dict[str, str]] = {}
         self._definitions: dict[str, str] = {}
         self._is_closed = False
 
-    async def take_partition(self, partition: int) -> PartitionClaim:
+    async def read_mark(self, partition: int) -> Mark:
+        """How far the partition is stored."""
+        self._check_open()
+        row = self._partitions.get(partition, _Partition())
+        return Mark(row.epoch, row.batch)
+
+    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
         """Raise the partition's epoch and read it."""
         self._check_open()
         row = self._partitions.setdefault(partition, _Partition())
-        row.epoch += 1
+        row.epoch = max(row.epoch, above) + 1
         last = [self._entry(instance_id, version) for instance_id, version in row.last_history]
         return PartitionClaim(row.epoch, row.batch, row.published, last)
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch, all or nothing."""
         self._check_open()
-        instances = self._next_rows(batch)
-        attempts = [
+        transitions = TransitionRows(batch)
+        instances = self._next_rows(batch, transitions)
+        attempts = [(key[0], *found) for key, found in transitions.apart.items()]
+        attempts += [
             (instance_id, attempt, dump_attempt(attempt, instance_id))
-            for instance_id, attempt in batch.attempts
+            for instance_id, ended in transitions.ended.items()
+            for attempt in ended
         ]
-        history = [(entry, dump_events(entry.events, entry.instance)) for entry in batch.history]
         items = [(each, run, dump_items(items, each)) for each, run, items in batch.items]
         row = self._partitions.get(batch.partition)
         if row is None or (row.epoch, row.batch) != (batch.epoch, batch.number - 1):
@@ -91,8 +100,8 @@ class MemoryStore:
         self._instances.update(instances)
         for instance_id, attempt, text in attempts:
             self._put_attempt(batch.partition, instance_id, attempt, text)
-        for entry, text in history:
-            self._history.setdefault(entry.instance, {})[entry.version] = (entry.workflow, text)
+        for (instance_id, version), transition in transitions.rows.items():
+            self.transitions.setdefault(instance_id, {})[version] = transition
         for instance_id, run, text in items:
             self._items.setdefault(instance_id, {})[run] = text
 
@@ -151,8 +160,12 @@ class MemoryStore:
     async def history(self, instance_id: str, after: int = 0) -> list[HistoryEntry]:
         """The history of an instance beyond version ``after``, oldest first."""
         self._check_open()
-        versions = sorted(self._history.get(instance_id, {}))
-        return [self._entry(instance_id, version) for version in versions if version > after]
+        rows = sorted(self.transitions.get(instance_id, {}).items())
+        return [
+            self._entry(instance_id, version)
+            for version, row in rows
+            if version > after and row["events"] != "[]"
+        ]
 
     async def list_instances(
         self,
@@ -226,7 +239,7 @@ class MemoryStore:
             if any(row.id not in self._instances or self._ended(row.id) != row for row in tree):
                 continue
             for row in tree:
-                for rows in (self._instances, self._attempts, self._history, self._items):
+                for rows in (self._instances, self._attempts, self.transitions, self._items):
                     rows.pop(row.id, None)
                 for tries in self._open.values():
                     tries.pop(row.id, None)
@@ -245,9 +258,11 @@ class MemoryStore:
         if self._is_closed:
             raise StoreUnavailableError("the store was closed")
 
-    def _next_rows(self, batch: Batch) -> dict[str, _Row]:
-        return {
-            each.id: _Row(
+    def _next_rows(self, batch: Batch, transitions: TransitionRows) -> dict[str, _Row]:
+        rows: dict[str, _Row] = {}
+        for each in batch.instances:
+            transitions.chain(each)
+            rows[each.id] = _Row(
                 batch.partition,
                 each.workflow,
                 each.status,
@@ -256,8 +271,7 @@ class MemoryStore:
                 each.status.is_terminal and each.open_attempts == 0,
                 dump_instance(each),
             )
-            for each in batch.instances
-        }
+        return rows
 
     def _ended(self, instance_id: str) -> EndedRow:
         stored = self._instances[instance_id]
@@ -284,5 +298,5 @@ class MemoryStore:
             open_keys.discard(key)
 
     def _entry(self, instance_id: str, version: int) -> HistoryEntry:
-        workflow, text = self._history[instance_id][version]
-        return HistoryEntry(instance_id, version, workflow, load_events(text))
+        row = self.transitions[instance_id][version]
+        return HistoryEntry(instance_id, version, row["workflow"], load_events(row["events"]))

@@ -16,11 +16,12 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 from sagabus.adapters.nats_connection import NatsConnection, translated
 from sagabus.adapters.nats_frames import MSG_ID
 from sagabus.adapters.nats_inbox import NatsInbox
+from sagabus.adapters.nats_marks import NatsMarks
 from sagabus.adapters.nats_publisher import NatsPublisher, check_size
 from sagabus.adapters.nats_streams import NatsStreams
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError
-from sagabus.ports import Inbox, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus.ports import Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue
 from sagabus_agents import wire
 from sagabus_agents.objects import Objects
 
@@ -39,6 +40,7 @@ class NatsBus:
         self._connection = connection
         self._streams = streams
         self._publisher = NatsPublisher(connection, streams, self._restore)
+        self._marks = NatsMarks(connection)
         self._generation = 0
         self._is_ready = True
         connection.on_reconnect(self._on_reconnect)
@@ -130,6 +132,12 @@ class NatsBus:
         with translated(f"purge {subject}"):
             await self._connection.jetstream.purge_stream(wire.STREAM_TASKS, subject=subject)
 
+    async def purge_role(self, role: str) -> None:
+        """Remove every task of a role, or of all."""
+        with translated(f"purge the tasks of {role}"):
+            subject = wire.task_filter(role)
+            await self._connection.jetstream.purge_stream(wire.STREAM_TASKS, subject=subject)
+
     async def send_command(self, instance_id: str, data: bytes, msg_id: str) -> None:
         """Store a command in the inbox of the instance's partition."""
         subject = wire.inbox_subject(instance_id, wire.COMMAND_SOURCE)
@@ -139,6 +147,22 @@ class NatsBus:
         """Store a result that another instance gives, likewise."""
         subject = wire.inbox_subject(instance_id, wire.WORKFLOW_SOURCE)
         await self._store(subject, data, {MSG_ID: msg_id})
+
+    async def read_mark(self, partition: int) -> Mark | None:
+        """How far the database was when the bus was told last; None: never, or it was lost."""
+        with translated(f"read the mark of partition {partition}"):
+            return await self._marks.read(partition)
+
+    async def write_mark(self, partition: int, mark: Mark) -> None:
+        """Tell how far the database is; what a newer epoch has told stands."""
+        with translated(f"write the mark of partition {partition}"):
+            await self._in_streams(lambda: self._marks.write(partition, mark))
+
+    async def forget_sent(self) -> None:
+        """Drop every task and every event that the bus holds, and what it knows of their ids."""
+        for stream in (wire.STREAM_TASKS, wire.STREAM_EVENTS):
+            with translated(f"empty {stream}"):
+                await self._streams.empty(stream)
 
     async def put_payload(self, name: str, data: bytes) -> wire.PayloadRef:
         """Have ``data`` stand in the object store under ``name``, where it does not already."""

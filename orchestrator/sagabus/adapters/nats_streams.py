@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -17,6 +18,7 @@ from nats.js.api import (
 from nats.js.errors import BadRequestError, NotFoundError
 
 from sagabus.adapters.nats_connection import NatsConnection, translated
+from sagabus.adapters.nats_marks import MARK_SUBJECT, STREAM_MARKS
 from sagabus.errors import BusError, BusUnavailableError
 from sagabus_agents import wire
 
@@ -24,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _MINUTE = 60.0
 _DAY = 24 * 60 * _MINUTE
+#: The server allows no shorter one.
+_SHORT_WINDOW_S = 0.1
 #: JetStream: "stream name already in use with a different configuration".
 _NAME_IN_USE = 10058
 
@@ -86,6 +90,14 @@ def stream_configs(partitions: int, replicas: int) -> list[StreamConfig]:
             allow_direct=True,
             num_replicas=replicas,
         ),
+        # One message per partition: the newest is all that counts.
+        StreamConfig(
+            name=STREAM_MARKS,
+            subjects=[f"{MARK_SUBJECT}>"],
+            retention=RetentionPolicy.LIMITS,
+            max_msgs_per_subject=1,
+            num_replicas=replicas,
+        ),
     ]
 
 
@@ -145,6 +157,22 @@ class NatsStreams:
                 made = await asyncio.gather(*(self._ensure_stream(config) for config in configs))
                 await self._ensure_roles()
             return any(made)
+
+    async def empty(self, stream: str) -> None:
+        """Drop all that ``stream`` holds, and the ids seen; its consumers stay.
+
+        A purge keeps the ids. They go when they are older than the window for duplicates, which
+        is made short for a moment.
+        """
+        jetstream = self._connection.jetstream
+        await jetstream.purge_stream(stream)
+        found = (await jetstream.stream_info(stream)).config
+        # Not as found: whoever did this before may have died in the middle of it.
+        configs = stream_configs(self.partitions, self.replicas)
+        usual_s = next(each.duplicate_window for each in configs if each.name == stream)
+        await jetstream.update_stream(replace(found, duplicate_window=_SHORT_WINDOW_S))
+        await asyncio.sleep(3 * _SHORT_WINDOW_S)
+        await jetstream.update_stream(replace(found, duplicate_window=usual_s))
 
     async def _ensure_stream(self, config: StreamConfig) -> bool:
         jetstream = self._connection.jetstream

@@ -30,16 +30,17 @@ from sagabus.adapters.surreal_response import StatementError
 from sagabus.adapters.surreal_rows import CONFLICT, LOST, Written, commit_statement
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
 from sagabus.errors import StoreError
-from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Page, PartitionClaim
+from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Mark, Page, PartitionClaim
 
 _TAKE: Final = """{
 LET $p = (UPSERT ONLY type::record('partition', $partition) SET
-  epoch = (epoch ?? 0) + 1, batch = batch ?? 0, published = published ?? 0,
+  epoch = math::max([epoch ?? 0, $above]) + 1, batch = batch ?? 0, published = published ?? 0,
   last_history = last_history ?? []);
 RETURN [$p.epoch, $p.batch, $p.published, (
   SELECT VALUE [record::id(id), workflow, events]
   FROM $p.last_history.map(|$key| type::record('history_event', $key)))];
 };"""
+_STANDING: Final = "SELECT VALUE [epoch, batch] FROM type::record('partition', $partition);"
 # Blocks, so that all is of one moment.
 _ATTEMPTS: Final = """{ RETURN [
   (SELECT VALUE state FROM task_execution:[$id, '']..[$id, []]),
@@ -122,11 +123,16 @@ class SurrealStore:
             raise
         return cls(connection)
 
-    async def take_partition(self, partition: int) -> PartitionClaim:
+    async def read_mark(self, partition: int) -> Mark:
+        """How far the partition is stored."""
+        [rows] = await self._connection.run(_STANDING, partition=partition)
+        return Mark(*rows[0]) if rows else Mark(0, 0)
+
+    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
         """Raise the partition's epoch and read it."""
         self._written[partition] = {}
         [[epoch, batch, published, history]] = await self._connection.run(
-            _TAKE, partition=partition
+            _TAKE, partition=partition, above=above
         )
         return PartitionClaim(epoch, batch, published, [_entry(*row) for row in history])
 
@@ -144,10 +150,7 @@ class SurrealStore:
 
     async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
         """Whether batch ``number`` under ``epoch`` took effect."""
-        [rows] = await self._connection.run(
-            "SELECT VALUE [epoch, batch] FROM type::record('partition', $partition)",
-            partition=partition,
-        )
+        [rows] = await self._connection.run(_STANDING, partition=partition)
         if rows not in ([[epoch, number]], [[epoch, number - 1]]):
             raise partition_lost(partition)
         return bool(rows[0][1] == number)
