@@ -23,6 +23,7 @@ from sagabus.core.instance import (
     Gate,
     Instance,
     ParentRef,
+    Parked,
     Pause,
     StageRun,
 )
@@ -66,7 +67,7 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
 
 _STORED: Final = (
     *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause, Firing),
-    SecretUse,
+    *(SecretUse, Parked),
 )
 _READERS: Final = {cls: _reader(cls) for cls in _STORED}
 

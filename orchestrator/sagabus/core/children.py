@@ -4,6 +4,7 @@ from sagabus.core import saga
 from sagabus.core.ending import end_news, undo_news
 from sagabus.core.events import EndAsked, UndoRequested
 from sagabus.core.instance import Failure, InstanceStatus
+from sagabus.core.parking import unpark
 from sagabus.core.pausing import follow
 from sagabus.core.stages import is_forward
 from sagabus.core.transition import Ignored, Transition
@@ -40,6 +41,7 @@ def _begin(t: Transition, event: UndoRequested) -> None:
         saga.proceed(t)
         return
     follow(t, event.parent, is_paused=event.is_paused)
+    unpark(t, "after_final")
     if is_forward(row) and row.outcome is None:
         saga.begin(t, Failure("cancelled", "undone by the instance above"))
 

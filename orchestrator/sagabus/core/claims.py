@@ -1,7 +1,8 @@
 """Claims: an agent asks before it runs what must be undone, or what may be running elsewhere.
 
 The stored claim is the attempt's start. A claim is refused for good with ``skip``, for now with
-``later``; what cannot be judged yet gets no answer, and the agent asks again.
+``later``, and with ``hold`` where a final effect may be there already; what cannot be judged yet
+gets no answer, and the agent asks again.
 """
 
 from datetime import timedelta
@@ -9,8 +10,17 @@ from datetime import timedelta
 from sagabus.core import saga, stages
 from sagabus.core.commands import AnswerClaim, Verdict
 from sagabus.core.events import ClaimReceived
-from sagabus.core.instance import Attempt, Failure, InstanceStatus, TaskStatus
-from sagabus.core.tasks import GRACE, UNHEARD, close, identity, may_have_acted, plan_of
+from sagabus.core.instance import Attempt, Failure, TaskStatus
+from sagabus.core.parking import hold
+from sagabus.core.tasks import (
+    GRACE,
+    INTENT_WATCH,
+    UNHEARD,
+    close,
+    identity,
+    may_have_acted,
+    plan_of,
+)
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -20,6 +30,8 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
     if attempt is None or attempt.role != event.source:
         reason = "unknown_task" if attempt is None else "foreign_role"
         return Ignored(f"claim_of_{reason}", is_dead=True, commands=(_answer(event, "skip"),))
+    if attempt.is_held:
+        return Ignored("claim_of_held_attempt", commands=(_answer(event, "hold"),))
     if not attempt.is_unanswered:
         return Ignored("claim_of_ended_attempt", commands=(_answer(event, "skip"),))
     if attempt.claim_id == event.claim:
@@ -32,8 +44,10 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
     if may_run_already and t.at - (attempt.started_at or attempt.created_at) < UNHEARD:
         return Ignored("presence_not_known_yet")
-    if attempt.kind == "task" and t.row.status is InstanceStatus.NEEDS_OPERATOR:
-        return Ignored("parked", commands=(_answer(event, "hold"),))
+    if attempt.is_intent:
+        hold(t, attempt, f"it was delivered again, and {attempt.agent} has not told how it ended")
+        t.do(_answer(event, "hold"))
+        return None
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
     elif attempt.kind == "task" and not stages.is_forward(t.row):
@@ -67,6 +81,8 @@ def _run(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
     attempt.started_at = t.at
     timeout = plan_of(t.definition, attempt).timeout
     attempt.due_at = None if timeout is None else t.at + timeout + GRACE
+    if timeout is None and attempt.is_once:
+        attempt.due_at = t.at + INTENT_WATCH
     t.change(attempt)
     t.record("TaskStarted", {**identity(attempt), "agent": event.agent})
     t.do(_answer(event, "run"))

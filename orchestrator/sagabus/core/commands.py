@@ -22,11 +22,12 @@ class DispatchTask:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawTask:
-    """Tell whoever runs this attempt to stop and, with ``is_purged``, take it off the bus."""
+    """Take this attempt off the bus, and tell whoever runs it to stop."""
 
     attempt: Attempt
     reason: str
     is_purged: bool = True
+    is_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,8 @@ class Stage:
     approval: Approval | None = None
     classification: Classification = "unclassified"
     compensation: Compensation | None = None
+    #: Of a final stage: to do it twice does no harm, it is sent again as others are.
+    is_idempotent: bool = False
     routes: Routes = Routes()
     #: Distinct stages that lead here, or that it needs.
     arms: tuple[str, ...] = ()
@@ -224,6 +226,13 @@ class Stage:
     def is_claimed(self) -> bool:
         """Its tasks ask before they run: what must or cannot be undone is stored before it acts."""
         return self.classification in {"compensatable", "final"}
+
+    @property
+    def is_once(self) -> bool:
+        """Its tasks are never sent again once they were told to run: to do it twice is harm."""
+        return (
+            self.classification == "final" and self.kind == "agents" and not self.is_idempotent
+        )
 
     @property
     def is_list(self) -> bool:
@@ -260,6 +269,7 @@ class Definition:
     has_policies: bool = False
     saga_on_failure: Literal["compensate", "halt"] = "compensate"
     saga_on_failed_undo: Literal["continue", "park"] = "continue"
+    saga_after_final: Literal["hold", "compensate"] = "hold"
     #: None: anything is accepted.
     parameters: ParameterSchema | None = None
     #: Variables at the start, a table.
@@ -283,11 +293,14 @@ class Definition:
 
     #: By stage: the joins that it is an arm of.
     arm_of: Mapping[str, tuple[str, ...]] = field(init=False, compare=False)
+    has_finals: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Turn the joins' arms round."""
+        """Turn the joins' arms round, and see whether anything is final."""
         arm_of: dict[str, tuple[str, ...]] = {}
         for stage in self.stages.values():
             for arm in stage.arms if stage.join is not None else ():
                 arm_of[arm] = (*arm_of.get(arm, ()), stage.name)
         object.__setattr__(self, "arm_of", arm_of)
+        has_finals = any(stage.classification == "final" for stage in self.stages.values())
+        object.__setattr__(self, "has_finals", has_finals)

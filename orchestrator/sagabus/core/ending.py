@@ -20,8 +20,7 @@ def settle(t: Transition) -> None:
             row.outcome = InstanceStatus.COMPLETED
         else:
             gates.keep_clock(t)
-    is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
-    if row.outcome is not None and not row.status.is_terminal and not is_parked:
+    if row.outcome is not None and not row.status.is_terminal and not row.parked:
         _end(t, row.outcome)
 
 
@@ -33,14 +32,14 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
         stages.begin_run(t, last, [], 1)
         stages.advance(t)
     if row.active_runs:
-        if row.status is not InstanceStatus.COMPENSATING:
+        if row.phase is not InstanceStatus.COMPENSATING:
             is_paused = row.paused is not None
-            row.status = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
+            row.phase = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
         return
     if row.in_flight:
         return  # an undo that came late
     # Read again: while the last stage ran, an undo that came late may have failed.
-    row.status = outcome if row.undo_order is None else saga.outcome(row)
+    row.status = outcome if row.undo_order is None else saga.outcome(t)
     row.paused = None
     row.ended_at = t.at
     row.deadline_at = None
@@ -73,7 +72,7 @@ def _render_output(t: Transition) -> None:
 
 def undo_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told that asked to have this one undone."""
-    if row.rollback == "partial":
+    if row.effects_left:
         return TellParent(parent, "failed", error=row.error, has_left_effects=True)
     return TellParent(parent, "succeeded")
 
@@ -83,12 +82,11 @@ def end_news(t: Transition, parent: ParentRef) -> TellParent:
     row = t.row
     if row.status is InstanceStatus.COMPLETED:
         return TellParent(parent, "succeeded", row.output)
-    is_left = row.rollback == "partial" or (row.rollback == "none" and saga.has_effects(t))
     return TellParent(
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
         error=row.error,
-        has_left_effects=is_left,
+        has_left_effects=bool(row.effects_left),
     )
 
 
@@ -117,6 +115,7 @@ def _record_end(t: Transition) -> None:
             "status": row.status,
             "rollback": row.rollback,
             "failed_compensations": list(row.failed_compensations),
+            "effects_left": list(row.effects_left),
             "duration_s": duration_s,
         },
     )

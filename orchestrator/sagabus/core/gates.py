@@ -90,16 +90,14 @@ def keep_clock(t: Transition) -> None:
     """Stop the workflow's clock while it waits for a person and nothing else; say so in status."""
     row = t.row
     if row.paused is not None:
-        row.status = InstanceStatus.PAUSED
+        row.phase = InstanceStatus.PAUSED
+    elif row.in_flight == 0 and not row.unfilled:
+        row.phase = InstanceStatus.WAITING
+    else:
+        row.phase = InstanceStatus.RUNNING
+    if row.status is not InstanceStatus.RUNNING:
         stop_clock(t)
-        return
-    is_waiting = row.in_flight == 0 and not row.unfilled
-    if is_waiting and row.status is not InstanceStatus.WAITING:
-        row.status = InstanceStatus.WAITING
-        stop_clock(t)
-    elif not is_waiting and row.status is not InstanceStatus.RUNNING:
-        row.status = InstanceStatus.RUNNING
-        if row.remaining_s is not None:
-            row.deadline_at = t.at + timedelta(seconds=row.remaining_s)
-            row.remaining_s = None
-            t.do(SetTimer(row.deadline_at, "workflow"))
+    elif row.remaining_s is not None:
+        row.deadline_at = t.at + timedelta(seconds=row.remaining_s)
+        row.remaining_s = None
+        t.do(SetTimer(row.deadline_at, "workflow"))

@@ -223,6 +223,8 @@ class StageRun:
     undo_sent: int = 0
     undo_in_flight: int = 0
     undo_failed: int = 0
+    #: An operator says that what it did is gone.
+    is_undone_by_hand: bool = False
 
 
 @dataclass(slots=True)
@@ -298,6 +300,8 @@ class Instance:
     updated_at: datetime
     #: Row version: 1 at creation, one more per batch that changes it; kept by the shell.
     version: int = 0
+    #: Link of the newest row of its history; kept by the store.
+    chain: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     started_by: str = ""
     trace: str = ""
@@ -344,6 +348,8 @@ class Instance:
     pending: list[Firing] = field(default_factory=list)
     #: The status to end with, while ``on_end`` runs.
     outcome: InstanceStatus | None = None
+    #: When it began again from a backup: what it did between that and then is not known.
+    restored_at: datetime | None = None
     #: What ``output_map`` gave.
     output: dict[str, Any] = field(default_factory=dict)
     #: What is doubtful about the end, a sentence each.

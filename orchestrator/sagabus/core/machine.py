@@ -14,7 +14,9 @@ from sagabus.core import (
     ending,
     gates,
     operators,
+    parking,
     pausing,
+    restoring,
     results,
     routes,
     saga,
@@ -28,8 +30,10 @@ from sagabus.core.events import (
     AttemptTimerFired,
     CancelRequested,
     ClaimReceived,
+    DatabaseRestored,
     EndAsked,
     Event,
+    FailRequested,
     GateTimerFired,
     HoldEnded,
     InquiryAnswered,
@@ -37,7 +41,9 @@ from sagabus.core.events import (
     PauseRequested,
     PolicyDecided,
     ResultReceived,
+    ResultSet,
     ResumeRequested,
+    SkipRequested,
     StartRequested,
     TaskRefused,
     UndoRequested,
@@ -75,9 +81,12 @@ def decide(
     Whatever it raises, the state is half changed: it must be read again from the store.
     """
     t = Transition(definition, state, event.at, kv)
+    was_parked = bool(t.row.parked)
     ignored = _apply(t, event)
     if ignored is not None:
         return ignored
+    if was_parked and not (t.row.parked or t.row.status.is_terminal):
+        pausing.send_held_back(t)
     ending.settle(t)
     _conclude(t)
     return t.decision
@@ -97,6 +106,9 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             | PauseRequested()
             | ResumeRequested()
             | CancelRequested()
+            | SkipRequested()
+            | ResultSet()
+            | FailRequested()
         ):
             return operators.obey(t, event)
         case UndoRequested():
@@ -111,6 +123,9 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             return timers.end_attempt(t, event)
         case HoldEnded():
             return timers.end_hold(t, event)
+        case DatabaseRestored():
+            restoring.begin_again(t, event)
+            return None
         case MoreToSend():
             return timers.go_on(t, event)
         case PolicyDecided():
@@ -212,6 +227,6 @@ def _fail_unsent(t: Transition, attempt: Attempt, failure: Failure) -> None:
 def park(definition: Definition, state: InstanceState, at: datetime, reason: str) -> Decision:
     """Stop an instance that the machine cannot go on with, until an operator decides."""
     t = Transition(definition, state, at)
-    saga.park(t, reason)
+    parking.park(t, "invariant", reason)
     _conclude(t)
     return t.decision

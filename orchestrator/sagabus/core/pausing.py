@@ -27,7 +27,12 @@ def go_on(t: Transition, by: str, reason: str, command: str) -> None:
     t.record("WorkflowResumed", {"by": by, "reason": reason})
     for each in pass_on(t.state, "resume", command, reason):
         t.do(each)
-    if t.row.status is InstanceStatus.COMPENSATING:
+    send_held_back(t)
+
+
+def send_held_back(t: Transition) -> None:
+    """Go on, be it after a pause or after an operator has settled what was to be settled."""
+    if t.row.phase is InstanceStatus.COMPENSATING:
         saga.proceed(t)
     for timer in timers_of(t.state):  # those that came up meanwhile were let pass
         t.do(timer)

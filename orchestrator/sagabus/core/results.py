@@ -3,8 +3,12 @@
 from sagabus.core import saga, stages
 from sagabus.core.events import ResultReceived
 from sagabus.core.instance import Attempt, Failure, TaskStatus
+from sagabus.core.parking import hold, settle
 from sagabus.core.tasks import close, end_retry
 from sagabus.core.transition import Ignored, Transition
+
+#: Types of failures that say nothing about what was done.
+_UNKNOWN = frozenset({"timeout", "cancelled", "agent_lost", "unknown_outcome", "bad_result"})
 
 
 def receive(t: Transition, event: ResultReceived) -> Ignored | None:
@@ -14,12 +18,20 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         return Ignored("unknown_task", is_dead=True)
     if attempt.role != event.source:
         return Ignored("foreign_role", is_dead=True)
-    if not attempt.is_unanswered:
+    if not (attempt.is_unanswered or attempt.is_held):
         return _late_result(t, attempt, event)
     is_runner = attempt.claim_id is None or attempt.agent == event.agent
     if event.status != "succeeded" and not is_runner:
         # It held another copy, or was taken for dead: whoever was told to run is at it still.
         return Ignored("failure_of_another_agent")
+    if attempt.is_once and event.status != "succeeded" and _is_unknown(event):
+        if attempt.is_held:
+            return Ignored("outcome_still_unknown")
+        why = f"{event.agent} says {event.error_type or event.status}: {event.error_message}"
+        hold(t, attempt, why)
+        return None
+    if attempt.is_held:
+        settle(t, attempt)
     _take(t, attempt, event)
     if event.status == "succeeded":
         _keep_output(attempt, event)
@@ -37,6 +49,8 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         status = TaskStatus.CANCELLED
     elif event.error_type == "timeout":
         status = TaskStatus.TIMED_OUT
+    elif event.error_type == "unknown_outcome":
+        status = TaskStatus.UNKNOWN
     else:
         status = TaskStatus.FAILED
     attempt.artifacts = list(event.artifacts)
@@ -56,6 +70,14 @@ def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:
     """
     is_clean = status is TaskStatus.FAILED and event.error_type != "bad_result"
     return not is_clean or bool(event.artifacts)
+
+
+def _is_unknown(event: ResultReceived) -> bool:
+    """Whether a failure leaves it open if what is final has happened; any other says: it has not.
+
+    A result that cannot be sent is that of finished work, and nobody knows what it was.
+    """
+    return event.status == "cancelled" or event.error_type in _UNKNOWN
 
 
 def _take(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
@@ -100,4 +122,6 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
         },
     )
     saga.undo_late(t, attempt)
+    if t.row.status.is_terminal and t.row.undo_order is not None:
+        saga.correct_end(t)
     return None

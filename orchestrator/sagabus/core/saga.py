@@ -4,10 +4,9 @@ Honesty is the rule: ``rolled_back`` is only said when every compensation succee
 may have acted counts as having acted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sagabus.core import gates
 from sagabus.core.commands import TellParent
 from sagabus.core.definition import Compensation, TemplateError
 from sagabus.core.instance import (
@@ -21,6 +20,7 @@ from sagabus.core.instance import (
     task_id,
     undo_id,
 )
+from sagabus.core.parking import park
 from sagabus.core.scope import is_true, scope_of
 from sagabus.core.tasks import (
     GRACE,
@@ -41,7 +41,7 @@ def begin(t: Transition, failure: Failure) -> None:
     """Stop going forward and undo; ``row.error`` says why."""
     row = t.row
     row.error = row.error or failure
-    row.status = InstanceStatus.COMPENSATING
+    row.phase = InstanceStatus.COMPENSATING
     row.deadline_at = None
     row.remaining_s = None
     row.unfilled.clear()
@@ -62,6 +62,8 @@ def begin(t: Transition, failure: Failure) -> None:
 
 def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
     """End at once what has not acted for certain; give what was claimed time to tell."""
+    if attempt.is_held:
+        return
     if attempt.retry:
         end_retry(t, attempt)
     elif attempt.is_child:
@@ -70,7 +72,8 @@ def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
         t.change(attempt)
         return
     elif attempt.status is TaskStatus.RUNNING:
-        if t.row.cancel_requested:
+        # What is final had better end than be stopped half-way: nobody would know how far it came.
+        if t.row.cancel_requested and not attempt.is_once:
             withdraw(t, attempt, "cancelled", is_purged=False)
         if attempt.due_at is None:
             attempt.due_at = t.at + GRACE
@@ -137,14 +140,58 @@ def has_effects(t: Transition) -> bool:
     return False
 
 
+def effects_left(t: Transition) -> list[dict[str, Any]]:
+    """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``."""
+    failed = {each["task"] for each in t.row.failed_compensations}
+    left: list[dict[str, Any]] = []
+    for run in t.row.runs.values():
+        stage = t.stage(run.stage)
+        if stage.compensation is None and stage.classification != "final":
+            continue
+        for index in range(run.next_index):
+            task = task_id(run.stage, run.pass_, index)
+            if _stands(t, run, task, failed):
+                tries = t.state.attempts.get(task, ())
+                is_certain = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
+                names = {"stage": run.stage, "task": task, "class": stage.classification}
+                left.append({**names, "is_certain": is_certain})
+    return left
+
+
+def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
+    plan = t.stage(run.stage).compensation
+    if plan is None:
+        return any(
+            attempt.acted or attempt.status is TaskStatus.SUCCEEDED
+            for attempt in t.state.attempts.get(task, ())
+        )
+    if run.is_undone_by_hand or not needs_undo(t, plan, task):
+        return False
+    return not all(_is_undone(t, plan, task, entry, failed) for entry in range(len(plan.roles)))
+
+
+def _is_undone(t: Transition, plan: Compensation, task: str, entry: int, failed: set[str]) -> bool:
+    """Whether the newest of the undos of ``task`` by an entry was carried out."""
+    newest: Attempt | None = None
+    while (found := t.state.current(undo_id(task, entry))) is not None:
+        newest, entry = found, entry + len(plan.roles)
+    if newest is None or newest.status is not TaskStatus.SUCCEEDED:
+        return False
+    return newest.task not in failed
+
+
 def proceed(t: Transition) -> None:
     """Undo as far as slots allow; finish when nothing is left."""
     row = t.row
-    if row.status is not InstanceStatus.COMPENSATING or row.active_runs:
+    if row.phase is not InstanceStatus.COMPENSATING or row.active_runs:
         return
     if row.undo_order is None:
         if is_halted(t):
             row.undo_order = 0
+        elif _is_past_undoing(t):
+            message = "a final stage has succeeded: undo what can be undone, or go on from here"
+            park(t, "after_final", message)
+            return
         else:
             row.undo_order = row.ended_count
     by_order = {run.ended_order: run for run in row.runs.values()}
@@ -152,20 +199,41 @@ def proceed(t: Transition) -> None:
         if not _undo_run(t, by_order[row.undo_order]):
             return
         row.undo_order -= 1
-    if row.in_flight == 0 and row.status is InstanceStatus.COMPENSATING:  # not parked on the way
-        row.outcome = outcome(row)
+    if row.in_flight == 0 and not row.parked:
+        row.outcome = outcome(t)
+
+
+def _is_asked(row: Instance) -> bool:
+    """A person, or the instance above, wants it undone."""
+    return row.cancel_requested or row.undo_asked or row.undo_parent is not None
 
 
 def is_halted(t: Transition) -> bool:
     """A failure leaves all as it is, unless a person or the instance above says otherwise."""
-    is_asked = t.row.cancel_requested or t.row.undo_parent is not None
-    return t.definition.saga_on_failure == "halt" and not is_asked
+    return t.definition.saga_on_failure == "halt" and not _is_asked(t.row)
+
+
+def _is_past_undoing(t: Transition) -> bool:
+    """What is final has succeeded, and nobody has said yet that the rest is to be undone."""
+    definition = t.definition
+    if not definition.has_finals or definition.saga_after_final == "compensate":
+        return False
+    return not _is_asked(t.row) and any(
+        definition.stages[run.stage].classification == "final"
+        and any(attempt.status is TaskStatus.SUCCEEDED for attempt in _tries(t, run))
+        for run in t.row.runs.values()
+    )
+
+
+def _tries(t: Transition, run: StageRun) -> Iterator[Attempt]:
+    for index in range(run.next_index):
+        yield from t.state.attempts.get(task_id(run.stage, run.pass_, index), ())
 
 
 def _may_send(t: Transition, run: StageRun) -> bool:
     """One stage after another: what is in flight of a stage undone before, late, goes first."""
     row = t.row
-    is_undoing = row.status is InstanceStatus.COMPENSATING
+    is_undoing = row.phase is InstanceStatus.COMPENSATING
     return is_undoing and row.in_flight == run.undo_in_flight and may_send(t)
 
 
@@ -217,7 +285,8 @@ def _count_failure(
     t.record("CompensationFailed", {**identity_, "error": error})
     if t.definition.saga_on_failed_undo == "park" and not t.row.status.is_terminal:
         run.status = StageStatus.COMPENSATION_FAILED
-        park(t, f"compensation of stage {run.stage!r} failed: {error['message']}")
+        message = f"compensation of stage {run.stage!r} failed: {error['message']}"
+        park(t, "compensation_failed", message, stage=run.stage)
 
 
 def _mark_undone(run: StageRun) -> None:
@@ -225,11 +294,14 @@ def _mark_undone(run: StageRun) -> None:
         run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
 
 
-def outcome(row: Instance) -> InstanceStatus:
-    """What an undone instance ends with; says how far it was undone."""
-    if row.failed_compensations:
+def outcome(t: Transition) -> InstanceStatus:
+    """What an undone instance ends with; says how far it was undone, and what is left."""
+    row = t.row
+    row.effects_left = effects_left(t)
+    is_undone = any(run.undo_sent for run in row.runs.values())
+    if row.failed_compensations or (is_undone and row.effects_left):
         row.rollback = "partial"
-    elif any(run.undo_sent for run in row.runs.values()):
+    elif is_undone:
         row.rollback = "full"
     if row.cancel_requested:
         return InstanceStatus.CANCELLED
@@ -288,23 +360,27 @@ def _go_on(t: Transition, run: StageRun) -> None:
     if not t.row.status.is_terminal:
         proceed(t)
     else:
-        _correct_end(t)
+        correct_end(t)
 
 
-def _correct_end(t: Transition) -> None:
-    """After an undo that was sent after the end: what the instance says of itself stays true."""
+def correct_end(t: Transition) -> None:
+    """After news that came after the end: what the instance says of itself stays true."""
     row = t.row
-    said = row.status, row.rollback
-    if row.failed_compensations:
+    said = row.status, row.rollback, len(row.effects_left)
+    is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
+    if is_told:
+        row.effects_left = effects_left(t)
+    is_undone = any(run.undo_sent for run in row.runs.values())
+    if row.failed_compensations or (is_told and is_undone and row.effects_left):
         row.rollback = "partial"
         if row.status is InstanceStatus.ROLLED_BACK:
             row.status = InstanceStatus.FAILED
-    elif row.in_flight == 0:
+    elif is_told and is_undone:
         row.rollback = "full"
-    if (row.status, row.rollback) != said:  # not an end: the instance has ended before
+    if (row.status, row.rollback, len(row.effects_left)) != said:  # it has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
         parent = row.undo_parent or row.parent
-        if row.rollback == "partial" and parent is not None:
+        if parent is not None and (row.effects_left or row.rollback == "partial"):
             t.do(TellParent(parent, "failed", error=row.error, has_left_effects=True))
 
 
@@ -318,15 +394,8 @@ def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     error = {"type": "compensation_failed", "message": "a late undo below failed"}
     _count_failure(t, t.run_of(attempt), identity(attempt), error)
     if row.status.is_terminal:
-        _correct_end(t)
+        correct_end(t)
     return True
-
-
-def park(t: Transition, reason: str) -> None:
-    """Stop until an operator decides."""
-    t.row.status = InstanceStatus.NEEDS_OPERATOR
-    gates.stop_clock(t)
-    t.record("WorkflowNeedsOperator", {"reason": reason})
 
 
 def undo_late(t: Transition, attempt: Attempt) -> None:

@@ -52,10 +52,11 @@ def broken(error: Exception, stage: str | None) -> Failure:
 
 
 def is_forward(row: Instance) -> bool:
-    """True while tasks may be sent: not failed, not cancelled, not parked; or at the very end."""
-    if row.status is InstanceStatus.COMPENSATING:
+    """True while it is neither failed nor cancelled, or at the very end."""
+    phase = row.phase
+    if phase is InstanceStatus.COMPENSATING:
         return row.outcome is not None
-    return row.status in _FORWARD
+    return phase in _FORWARD
 
 
 # --- beginning ----------------------------------------------------------------------------------
@@ -89,7 +90,7 @@ def begin_run(t: Transition, name: str, parents: list[str], pass_: int) -> None:
     stage = t.stage(name)
     try:
         if stage.when is not None and not is_true(stage.when, stage_scope(t, stage), "when"):
-            _skip(t, run)
+            skip_run(t, run)
         elif stage.approval is not None:
             gates.ask(t, key, run, stage.approval)
         else:
@@ -98,9 +99,10 @@ def begin_run(t: Transition, name: str, parents: list[str], pass_: int) -> None:
         break_run(t, run, error)
 
 
-def _skip(t: Transition, run: StageRun) -> None:
+def skip_run(t: Transition, run: StageRun, **who: str) -> None:
+    """End a run as skipped; ``who`` says so of a person, and why."""
     saga.end_run(t, run, StageStatus.SKIPPED)
-    t.record("StageSkipped", {"stage": run.stage})
+    t.record("StageSkipped", {"stage": run.stage, **who})
     if t.stage(run.stage).block is not None:
         _child_ended(t, run)
     else:
@@ -140,7 +142,7 @@ def start_work(t: Transition, key: str, run: StageRun) -> None:
         t.state.results.pop(key, None)  # of a time when there was no list
     run.total = width(stage, run)
     if run.total == 0:
-        _succeed(t, run)
+        succeed_run(t, run)
         return
     t.row.unfilled.append(key)
 
@@ -299,7 +301,7 @@ def task_failed(
 def _task_ended(t: Transition, run: StageRun) -> list[str]:
     """End the run when nothing of it is left to do; gives the stages that it leads to."""
     if not is_forward(t.row):
-        if t.row.status is InstanceStatus.COMPENSATING:
+        if t.row.phase is InstanceStatus.COMPENSATING:
             saga.end_if_settled(t, run)
             saga.proceed(t)
         return []
@@ -309,7 +311,7 @@ def _task_ended(t: Transition, run: StageRun) -> list[str]:
     if key in t.row.unfilled:
         t.row.unfilled.remove(key)
     if run.error is None:
-        return _succeed(t, run)
+        return succeed_run(t, run)
     fail_run(t, run, run.error)
     return []
 
@@ -325,7 +327,8 @@ def answer_question(t: Transition, run: StageRun, data: Any) -> None:
     open_task(t, run, t.stage(run.stage), 0, {"prompt": prompt}).output = data
 
 
-def _succeed(t: Transition, run: StageRun) -> list[str]:
+def succeed_run(t: Transition, run: StageRun) -> list[str]:
+    """End a run as succeeded; gives the stages that it leads to."""
     saga.end_run(t, run, StageStatus.SUCCEEDED)
     stage = t.stage(run.stage)
     if run.total == 0 or stage.kind == "block":  # no task's end tells of it
@@ -359,7 +362,7 @@ def _child_ended(t: Transition, run: StageRun) -> None:
     if block.succeeded + block.failed < block.total:
         return
     if block.error is None:
-        _succeed(t, block)
+        succeed_run(t, block)
     else:
         fail_run(t, block, block.error)
 
@@ -431,4 +434,4 @@ def fail(t: Transition, failure: Failure) -> None:
     }
     t.record("WorkflowFailed", data)
     saga.begin(t, failure)
-    data["status"] = t.row.outcome or t.row.status
+    data["status"] = t.row.outcome or t.row.phase

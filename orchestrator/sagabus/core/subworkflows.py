@@ -61,7 +61,7 @@ def ask_again(
     asked: list[StartChild | UndoChild | CommandChild] = [ask(definition, state, attempt)]
     row = state.row
     # Not what carries out the very last stage, which runs while the status still is that.
-    is_undone = row.status is InstanceStatus.COMPENSATING and row.outcome is None
+    is_undone = row.phase is InstanceStatus.COMPENSATING and row.outcome is None
     is_given_up = attempt.error is not None or is_undone
     if attempt.kind == "task" and is_given_up:
         asked.append(cancel(state, attempt, "the instance above ends"))

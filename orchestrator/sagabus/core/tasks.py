@@ -33,6 +33,9 @@ GRACE = timedelta(seconds=15)
 #: Presence is silent of an agent that has just begun: two of its beats come within this time.
 UNHEARD = timedelta(seconds=6)
 
+#: What is final is not sent again: whether its agent is alive is looked at this often.
+INTENT_WATCH = timedelta(seconds=60)
+
 #: Longest wait that an agent may ask for before the next attempt.
 MAX_WAIT = timedelta(days=365)
 

@@ -20,8 +20,10 @@ from sagabus.core.instance import (
     TaskStatus,
     run_key,
 )
+from sagabus.core.parking import hold
 from sagabus.core.tasks import (
     GRACE,
+    INTENT_WATCH,
     UNHEARD,
     close,
     first_limit,
@@ -135,12 +137,15 @@ def _end_child(t: Transition, attempt: Attempt) -> None:
 def _only_presence_tells(t: Transition, attempt: Attempt) -> bool:
     """Whether nothing that is stored says if an agent is at work."""
     if attempt.status is TaskStatus.RUNNING:
-        return plan_of(t.definition, attempt).timeout is None
+        return attempt.is_intent or plan_of(t.definition, attempt).timeout is None
     return not attempt.claim
 
 
 def _run_limit(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> Ignored | None:
     """A claimed attempt has had its time, or settling has waited long enough for it."""
+    if attempt.is_intent:
+        _watch_intent(t, attempt, event)
+        return None
     timeout = plan_of(t.definition, attempt).timeout
     if timeout is None and event.running_since is not None:
         attempt.due_at = t.at + GRACE  # settling: it is alive and has no limit of its own
@@ -154,6 +159,15 @@ def _run_limit(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> Ign
         failure = Failure("timeout", message, attempt.stage, attempt.task)
         _expire(t, attempt, TaskStatus.TIMED_OUT, failure)
     return None
+
+
+def _watch_intent(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> None:
+    """A final effect: who is alive and at it will tell; of who is gone nobody knows."""
+    if event.running_since is None:
+        hold(t, attempt, f"{attempt.agent} is gone, and has not told how it ended")
+        return
+    attempt.due_at = t.at + INTENT_WATCH
+    t.change(attempt)
 
 
 def _start_limit(t: Transition, attempt: Attempt, event: AttemptTimerFired) -> Ignored | None:

@@ -22,7 +22,7 @@ LINES: Final[Mapping[str, tuple[int, str]]] = {
     "WorkflowCancelRequested": (_INFO, "workflow_cancel_requested"),
     "WorkflowCancelled": (_INFO, "workflow_cancelled"),
     "RollbackRevised": (_WARNING, "rollback_revised"),
-    "WorkflowNeedsOperator": (_ERROR, "workflow_needs_operator"),
+    "WorkflowParked": (_ERROR, "workflow_needs_operator"),
     "StageFailed": (_WARNING, "stage_failed"),
     "StageDenied": (_ERROR, "cedar_authorization_denied"),
     "TaskScheduled": (_INFO, "task_scheduled"),

@@ -51,7 +51,7 @@ class Metrics:
             "WorkflowSettled": self._workflow_settled,
             "WorkflowRolledBack": self._workflow_rolled_back,
             "WorkflowCancelled": self._workflow_cancelled,
-            "WorkflowNeedsOperator": self._workflow_parked,
+            "WorkflowParked": self._workflow_parked,
             "StageFailed": self._stage_ended,
             "StageDenied": self._stage_denied,
             "TaskCompleted": self._task_completed,

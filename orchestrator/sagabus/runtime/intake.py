@@ -15,6 +15,7 @@ from sagabus.core.subworkflows import ask_again
 from sagabus.errors import BadMessageError, ConfigError, InvariantError, RequestError
 from sagabus.runtime.deciding import Decider
 from sagabus.runtime.engine import Engine
+from sagabus.runtime.holds import wait
 from sagabus.runtime.messages import task_message
 from sagabus.runtime.payloads import complete_results
 from sagabus.runtime.reading import Dead, Item, Reading, event_of, nothing_undone, read, skip
@@ -65,6 +66,8 @@ class Intake:
         reading = read(turn.deliveries, turn.commands)
         turn.dead += reading.dead
         timers: dict[str, list[Event]] = {}
+        for instance, event in turn.own:
+            timers.setdefault(instance, []).append(event)
         for instance, timer in due:
             event = timer_event(self._engine, instance, timer, turn.at)
             timers.setdefault(instance, []).append(event)
@@ -100,6 +103,9 @@ class Intake:
             if state is None:
                 _reject_unknown(turn, instance, item)
                 continue
+            if isinstance(message, ClaimMessage) and self._has_to_wait(state, message, item.source):
+                turn.changes.commands.append((instance, wait(message)))
+                continue
             try:
                 event = event_of(self._engine, instance, item, turn.at)
             except BadMessageError as error:
@@ -108,6 +114,13 @@ class Intake:
             turn.note_origin(event, instance, item)
             events.append(event)
         return state, events
+
+    def _has_to_wait(self, state: InstanceState, claim: ClaimMessage, role: str) -> bool:
+        """Whether a hold keeps an attempt from beginning; one that was told to run, runs."""
+        if not self._engine.holds.covers(role):
+            return False
+        attempt = state.find(claim.task, claim.attempt)
+        return attempt is not None and attempt.is_unanswered and attempt.claim_id != claim.claim
 
     async def _start(
         self,
@@ -126,7 +139,8 @@ class Intake:
                 made = await self._patiently(
                     lambda: new_instance(instance, message, given, snapshots, turn.at)
                 )
-                return made, StartRequested(turn.at, message.command, given.paused)
+                pause = self._engine.holds.pause_at_start(made.row.workflow)
+                return made, StartRequested(turn.at, message.command, given.paused, pause)
             if arguments.parent is not None:
                 return state, EndAsked(turn.at, arguments.parent, given.paused)
             digest = state.row.digest
@@ -220,7 +234,7 @@ class Intake:
         for instance, task, number in keys:
             state = states.get(instance)
             attempt = state.find(task, number) if state is not None else None
-            if state is None or attempt is None or not attempt.is_unanswered:
+            if state is None or attempt is None or not attempt.may_be_sent_again:
                 continue
             try:
                 definition = await self._engine.snapshots.of(state.row.digest)

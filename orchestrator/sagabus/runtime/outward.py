@@ -80,10 +80,11 @@ async def tell(bus: Bus, instance: str, command: Command) -> None:
                 await bus.purge_task(
                     task_subject(attempt.role, instance, attempt.task, attempt.attempt)
                 )
-            notice = CancelMessage(
-                task=attempt.task, attempt=attempt.attempt, reason=command.reason
-            )
-            await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
+            if command.is_told:
+                notice = CancelMessage(
+                    task=attempt.task, attempt=attempt.attempt, reason=command.reason
+                )
+                await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
         case StartChild() | UndoChild() | CommandChild() | TellParent():
             await tell_instance(bus, instance, command)
         case _:

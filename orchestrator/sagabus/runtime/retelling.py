@@ -47,7 +47,8 @@ def _unanswered_cancellations(state: InstanceState) -> Iterator[WithdrawTask]:
     for attempt in chain.from_iterable(state.attempts.values()):
         if attempt.is_child:
             continue  # it is asked again for its end, and cancelled with that
-        if attempt.kind == "task" and attempt.status is TaskStatus.RUNNING:
+        is_running = attempt.status is TaskStatus.RUNNING and not attempt.is_once
+        if attempt.kind == "task" and is_running:
             yield WithdrawTask(attempt, "cancelled", is_purged=False)
 
 
