@@ -72,6 +72,8 @@ class Settings(BaseModel):
     #: key in ``data_dir`` for an embedded database; no secrets on a server.
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
+    #: Who wants everything paused before anything is sent; None: nobody.
+    paused_by: str | None = None
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> "Settings":

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from sagabus.adapters.cedar import CedarPolicies
+from sagabus.adapters.memory_holds import MemoryHolds
 from sagabus.adapters.memory_kv import MemoryKeyValues
 from sagabus.adapters.memory_registry import MemoryRegistry
 from sagabus.adapters.secret_box import SecretBox
@@ -23,7 +24,16 @@ from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import BusUnavailableError
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import Bus, Delivery, KeyValues, Leases, OutgoingEvent, OutgoingTask, Store
+from sagabus.ports import (
+    Bus,
+    Delivery,
+    HoldBook,
+    KeyValues,
+    Leases,
+    OutgoingEvent,
+    OutgoingTask,
+    Store,
+)
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
@@ -136,6 +146,7 @@ class Owner:
         limits: Limits = FAST,
         hurry: float = HURRY,
         kv: KeyValues | None = None,
+        holds: HoldBook | None = None,
     ) -> None:
         self.life = life or Life()
         self.bus = bus
@@ -143,6 +154,7 @@ class Owner:
         mortal_bus: Any = MortalBus(bus, self.life)
         self.sent: list[str] = mortal_bus.sent
         mortal_leases: Any = Mortal(leases, self.life) if leases is not None else None
+        mortal_holds: Any = Mortal(holds or MemoryHolds(), self.life)
         self.holder = CatalogHolder(config, CedarPolicies.load)
         self.metrics = Metrics()
         self.presence = Presence(lambda: monotonic() * hurry)
@@ -165,7 +177,7 @@ class Owner:
         )
         self.engine.listeners.append(following.on_commit)
         self.facade = Orchestrator(
-            self.engine, self.ownership, self.holder, following, MemoryRegistry(), ""
+            self.engine, self.ownership, self.holder, following, MemoryRegistry(), mortal_holds, ""
         )
         self._work: asyncio.Task[None] | None = None
 
@@ -175,6 +187,7 @@ class Owner:
         return self
 
     async def _serve(self) -> None:
+        await self.facade.holds.refresh()
         await self.engine.bus.ensure(sorted(self.holder.current.roles))
         async with await self.engine.bus.subscribe("sagabus.presence.*", self.presence.on_message):
             await self.ownership.run()

@@ -21,12 +21,14 @@ from typing import Any, Final, Literal
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.adapters.nats_child import NatsChild
+from sagabus.adapters.surreal_holds import SurrealHolds
 from sagabus.adapters.surreal_kv import SurrealKeyValues
 from sagabus.adapters.surreal_registry import SurrealRegistry
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.app.background import end, ensure_roles, follow_files, measure, tend_child
 from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_store
 from sagabus.app.health import VERSION, Health, assess
+from sagabus.app.holds import HoldDesk
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
 from sagabus.core.definition import Definition
@@ -45,7 +47,7 @@ from sagabus.errors import (
 )
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
-from sagabus.ports import HistoryEntry, Page, Registry
+from sagabus.ports import HistoryEntry, HoldBook, Page, Registry
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
@@ -81,6 +83,7 @@ class Orchestrator:
         holder: CatalogHolder,
         following: Following,
         registry: Registry,
+        holds: HoldBook,
         nats_url: str,
         child: NatsChild | None = None,
     ) -> None:
@@ -93,6 +96,8 @@ class Orchestrator:
         self.registry = WorkflowRegistry(
             registry, holder, engine.bus, lambda: ensure_roles(engine, holder)
         )
+        #: What is paused beyond single instances.
+        self.holds = HoldDesk(holds, engine, ownership, holder)
         self._sweeper = Sweeper(
             engine.store,
             lambda: holder.current.engine.retention.completed,
@@ -140,6 +145,9 @@ class Orchestrator:
             opened = await open_store(settings, stack)
             bus = await open_bus(settings, stack)
             self = cls._compose(settings, holder, opened, bus)
+            await self.holds.refresh()
+            if settings.paused_by is not None:
+                await self.holds.begin_held(settings.paused_by)
             await stack.enter_async_context(self._running())
             yield self
 
@@ -168,8 +176,8 @@ class Orchestrator:
         engine.metrics.count_active_with(
             lambda: sum(loop.active for loop in ownership.loops.values())
         )
-        registry = SurrealRegistry(store.connection)
-        return cls(engine, ownership, holder, following, registry, bus.url, bus.child)
+        registry, holds = SurrealRegistry(store.connection), SurrealHolds(store.connection)
+        return cls(engine, ownership, holder, following, registry, holds, bus.url, bus.child)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
@@ -185,6 +193,7 @@ class Orchestrator:
                 group.create_task(follow_files(self._engine, self._holder)),
                 group.create_task(measure(self._engine, self._ownership, self._holder)),
                 group.create_task(self.registry.follow()),
+                group.create_task(self.holds.follow()),
                 group.create_task(self._sweeper.run()),
                 group.create_task(self._secrets.run()),
             ]

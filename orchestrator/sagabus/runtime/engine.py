@@ -9,6 +9,7 @@ from sagabus.core.instance import Answer, InstanceState
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
 from sagabus.ports import Bus, HistoryEntry, KeyValues, Policies, Store
+from sagabus.runtime.holds import Holds
 from sagabus.runtime.presence import Presence
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
@@ -55,6 +56,7 @@ class Engine:
     event_log: EventLog
     limits: Limits = Limits()
     clock: Callable[[], datetime] = utc_now
+    holds: Holds = field(default_factory=Holds)
     listeners: list[Listener] = field(default_factory=list)
 
     def knows_presence(self) -> bool:

@@ -29,6 +29,7 @@ from sagabus.errors import (
 from sagabus.ports import Batch, Delivery, Inbox
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
+from sagabus.runtime.keeping_back import KeepingBack
 from sagabus.runtime.outward import carry_out
 from sagabus.runtime.retelling import tell_again
 from sagabus.runtime.roster import Key, Roster
@@ -62,6 +63,7 @@ class PartitionLoop:
         self._published = 0
         self._inbox: Inbox | None = None
         self._roster = Roster(engine.store)
+        self._keeping_back = KeepingBack(engine, self._roster)
         self._timers = TimerQueue()
         self._caught_up = False
         self._read_until: datetime | None = None
@@ -108,8 +110,17 @@ class PartitionLoop:
     def submit(self, command: LocalCommand) -> None:
         """Take a command of this process; answered when it is stored."""
         self._commands.append(command)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have a look at once at what has changed."""
         if self._inbox is not None:
             self._inbox.wake()
+
+    @property
+    def has_heeded_holds(self) -> bool:
+        """True when everything that is on hold now is kept back here."""
+        return not self._keeping_back.is_behind
 
     async def lag(self) -> int:
         """Messages in the inbox that were not read yet."""
@@ -118,8 +129,7 @@ class PartitionLoop:
     def stop(self) -> None:
         """End after the batch at hand."""
         self._stopping = True
-        if self._inbox is not None:
-            self._inbox.wake()
+        self.wake()
 
     async def run(self) -> None:
         """Serve until ``stop``, or until another owner has taken the partition.
@@ -236,6 +246,7 @@ class PartitionLoop:
             await self._inbox.close()
         self._inbox = None
         self._roster = Roster(self._engine.store)
+        self._keeping_back = KeepingBack(self._engine, self._roster)
         self._timers = TimerQueue()
         self._caught_up = False
         self._read_until = None
@@ -262,8 +273,10 @@ class PartitionLoop:
     def _wait_s(self) -> float:
         idle = self._engine.limits.idle_s
         next_at = self._timers.next_at
+        if self._keeping_back.is_behind:
+            return 0.0
         # No timer fires while the bus is away: to wait for none would be to wait for nothing.
-        if next_at is None or not self._engine.bus.is_connected:
+        if next_at is None or not self._engine.bus.is_connected or self._engine.holds.is_all_held:
             return idle
         return min(idle, max(0.0, (next_at - self._engine.clock()).total_seconds()))
 
@@ -273,16 +286,22 @@ class PartitionLoop:
         turn = Turn(self._engine.clock(), deliveries, commands)
         if deliveries:
             self._read_until = deliveries[-1].stored_at
+        await self._keeping_back.heed()
+        free = self._keeping_back.ask(turn)
         due = await self._due_timers(inbox, turn.at)
         again = await self._without_news(inbox, is_idle=not deliveries)
-        if not (deliveries or commands or due or again):
+        if not (deliveries or commands or due or again or turn.own):
             return
         intake = Intake(self._engine, self._roster, self._patiently, self._poisoned)
         await intake.decide(turn, due)
+        again += [key for key, is_new in free if not is_new]
         if again:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
+        if free:
+            await intake.send_again(turn, [key for key, is_new in free if is_new], "")
         await self._commit(turn)
         self._tell_here(turn)
+        kept = self._keeping_back.sift(turn)
         try:
             await carry_out(self._engine.bus, turn, self._timers.add)
         finally:
@@ -291,17 +310,22 @@ class PartitionLoop:
         self._bus_failures = 0
         await inbox.ack(deliveries)
         self._settle(turn)
+        for key, is_new in kept:
+            self._roster.keep_back(key, is_new=is_new)
 
     async def _due_timers(self, inbox: Inbox, now: datetime) -> list[tuple[str, SetTimer]]:
         """Timers that may fire: the inbox has been read past their due time."""
         next_at = self._timers.next_at
         if next_at is None or next_at > now or not self._engine.bus.is_connected:
             return []
+        if self._engine.holds.is_all_held or self._keeping_back.is_behind:
+            return []  # a limit may have come up while it did not count
         if self._has_read_past(next_at) and self._read_until is not None:
             now = min(now, self._read_until - _CLOCK_MARGIN)
         elif not await inbox.is_drained():
             return []
         due = self._timers.pop_due(now, self._engine.limits.batch)
+        due = [each for each in due if not self._keeping_back.stands_still(*each)]
         if self._engine.knows_presence():
             return due
         # A limit of an attempt cannot be judged before it is known who runs what.

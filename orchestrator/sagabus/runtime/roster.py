@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
@@ -33,6 +33,8 @@ class Roster:
         self.unreadable: dict[str, str] = {}
         #: Unanswered attempts, longest without news first, with the time of the last send.
         self._unanswered: OrderedDict[Key, float] = OrderedDict()
+        #: Those kept back from the bus by a hold; True: they never left.
+        self._kept_back: dict[Key, bool] = {}
         self._counted: dict[str, str] = {}
         self.active: Counter[str] = Counter()
 
@@ -121,6 +123,7 @@ class Roster:
                 self._unanswered.move_to_end(key)
             else:
                 self._unanswered.pop(key, None)
+                self._kept_back.pop(key, None)
         for row in rows:
             self._count(row)
             self.release(row)
@@ -153,3 +156,35 @@ class Roster:
             self._unanswered.move_to_end(key)
             keys.append(key)
         return keys
+
+    def keep_back(self, key: Key, *, is_new: bool) -> None:
+        """Note that a hold kept an attempt from leaving: for the first time, or once more."""
+        if self._unanswered.pop(key, None) is not None:
+            self._kept_back.setdefault(key, is_new)
+
+    def keep_back_all(self, is_held: Callable[[Attempt], bool]) -> None:
+        """Note that the attempts that ``is_held`` says are not sent again."""
+        for key in list(self._unanswered):
+            attempt = self.attempt(key)
+            if attempt is not None and is_held(attempt):
+                self.keep_back(key, is_new=False)
+
+    def let_go(self, is_held: Callable[[Attempt], bool]) -> list[tuple[Key, bool]]:
+        """What no hold keeps back any more, and whether it leaves for the first time."""
+        free: list[tuple[Key, bool]] = []
+        for key, is_new in self._kept_back.items():
+            attempt = self.attempt(key)
+            if attempt is None or not is_held(attempt):
+                free.append((key, is_new))
+        now = monotonic()
+        for key, _ in free:
+            del self._kept_back[key]
+            self._unanswered[key] = now
+        return free
+
+    def attempt(self, key: Key) -> Attempt | None:
+        """An open attempt, of an instance that is complete here or not."""
+        instance, task, number = key
+        state = self._states.get(instance)
+        tries = state.attempts.get(task, ()) if state is not None else ()
+        return next((each for each in tries if each.attempt == number), None)

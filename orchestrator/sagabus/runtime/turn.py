@@ -23,6 +23,8 @@ class Turn:
     changes: Changes = field(default_factory=Changes)
     states: list[InstanceState] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
+    #: What the owner itself asks of instances.
+    own: list[tuple[str, Event]] = field(default_factory=list)
     #: Tasks that leave once more.
     resends: list[OutgoingTask] = field(default_factory=list)
     #: Answers that no instance stores.
