@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sagabus.adapters.cedar import CedarPolicies
 from sagabus.adapters.nats_child import NatsChild
@@ -26,6 +26,7 @@ from sagabus.adapters.surreal_kv import SurrealKeyValues
 from sagabus.adapters.surreal_registry import SurrealRegistry
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.app.background import end, ensure_roles, follow_files, measure, tend_child
+from sagabus.app.commands import Commands, granted
 from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_store
 from sagabus.app.health import VERSION, Health, assess
 from sagabus.app.holds import HoldDesk
@@ -33,17 +34,13 @@ from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
 from sagabus.core.definition import Definition
 from sagabus.core.graph import Graph
-from sagabus.core.instance import Answer, Instance, InstanceState
+from sagabus.core.instance import Instance, InstanceState
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
-    ConflictError,
     InstanceNotFoundError,
     InvalidRequestError,
-    InvariantError,
-    RequestError,
-    WorkflowNotFoundError,
 )
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
@@ -52,6 +49,7 @@ from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
 from sagabus.runtime.presence import Presence
+from sagabus.runtime.restoring import refuse_outdated, take_back
 from sagabus.runtime.secrets import SecretDesk
 from sagabus.runtime.snapshots import Snapshots
 from sagabus.runtime.starting import check_parameters
@@ -73,7 +71,7 @@ class Started:
     is_new: bool
 
 
-class Orchestrator:
+class Orchestrator(Commands):
     """One running orchestrator. Made by ``open``; every method may be called from its loop only."""
 
     def __init__(
@@ -91,7 +89,7 @@ class Orchestrator:
         self._ownership = ownership
         self._holder = holder
         self._following = following
-        self._submission = Submission(engine.bus, ownership)
+        super().__init__(Submission(engine.bus, ownership))
         #: Workflows that are registered, beside those in files.
         self.registry = WorkflowRegistry(
             registry, holder, engine.bus, lambda: ensure_roles(engine, holder)
@@ -136,6 +134,7 @@ class Orchestrator:
             SettingsError: an address cannot be used.
             InvalidConfigError: the workflows file or the policies are wrong.
             StoreError: no database within ``connect_timeout_s``, or it refuses.
+            OutdatedStoreError: the database is older than the bus, and ``after_restore`` not set.
             BusError: no NATS within ``connect_timeout_s``, or it refuses.
         """
         given = {"config": config, "nats_url": nats, "surreal_url": store, "data_dir": data}
@@ -145,6 +144,10 @@ class Orchestrator:
             opened = await open_store(settings, stack)
             bus = await open_bus(settings, stack)
             self = cls._compose(settings, holder, opened, bus)
+            if settings.after_restore:
+                self._engine.restoring.update(range(bus.bus.partitions))
+            else:
+                await refuse_outdated(opened, bus.bus, range(bus.bus.partitions))
             await self.holds.refresh()
             if settings.paused_by is not None:
                 await self.holds.begin_held(settings.paused_by)
@@ -188,6 +191,8 @@ class Orchestrator:
         asking = await self._secrets.listen()
         body_error: BaseException | None = None
         async with listening, asking, asyncio.TaskGroup() as group:
+            if self._engine.restoring:
+                await take_back(self._engine)
             service = group.create_task(self._ownership.run())
             background = [
                 group.create_task(follow_files(self._engine, self._holder)),
@@ -264,108 +269,8 @@ class Orchestrator:
             by=by,
         )
         answer = await self._submission.submit(instance_id, message, is_fresh_id=is_fresh_id)
-        result = _granted(answer)
+        result = granted(answer)
         return Started(result["id"], result["created"])
-
-    async def approve_stage(
-        self,
-        instance_id: str,
-        stage: str,
-        *,
-        by: str = "",
-        reason: str = "",
-        command: str | None = None,
-    ) -> Mapping[str, Any]:
-        """Let a waiting stage go on.
-
-        Raises:
-            ConflictError: it does not wait (any more, or yet).
-            InstanceNotFoundError: there is no such instance.
-        """
-        arguments = {"stage": stage, "reason": reason}
-        return await self._ask(instance_id, "approve", arguments, by, command)
-
-    async def reject_stage(
-        self,
-        instance_id: str,
-        stage: str,
-        *,
-        by: str = "",
-        reason: str = "",
-        command: str | None = None,
-    ) -> Mapping[str, Any]:
-        """Refuse a waiting stage: it fails, and so does the workflow.
-
-        Raises: as ``approve_stage``.
-        """
-        arguments = {"stage": stage, "reason": reason}
-        return await self._ask(instance_id, "reject", arguments, by, command)
-
-    async def answer(
-        self,
-        instance_id: str,
-        stage: str,
-        data: Any,
-        *,
-        by: str = "",
-        command: str | None = None,
-    ) -> Mapping[str, Any]:
-        """Answer the question that an inquiry asks; ``data`` becomes its result.
-
-        Raises:
-            InvalidRequestError: ``data`` does not fit the question's form.
-            ConflictError: nobody asks (any more, or yet).
-            InstanceNotFoundError: there is no such instance.
-        """
-        return await self._ask(instance_id, "answer", {"stage": stage, "data": data}, by, command)
-
-    async def pause(
-        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
-    ) -> Mapping[str, Any]:
-        """Send nothing more of an instance; what was sent runs to its end.
-
-        Raises:
-            ConflictError: it has ended, or is paused already.
-            InstanceNotFoundError: there is no such instance.
-        """
-        return await self._ask(instance_id, "pause", {"reason": reason}, by, command)
-
-    async def resume(
-        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
-    ) -> Mapping[str, Any]:
-        """Let a paused instance go on.
-
-        Raises:
-            ConflictError: it is not paused.
-            InstanceNotFoundError: there is no such instance.
-        """
-        return await self._ask(instance_id, "resume", {"reason": reason}, by, command)
-
-    async def cancel(
-        self, instance_id: str, *, by: str = "", reason: str = "", command: str | None = None
-    ) -> Mapping[str, Any]:
-        """End an instance and undo what it did.
-
-        Raises:
-            ConflictError: it has ended, or is being undone already.
-            InstanceNotFoundError: there is no such instance.
-        """
-        return await self._ask(instance_id, "cancel", {"reason": reason}, by, command)
-
-    async def _ask(
-        self,
-        instance_id: str,
-        name: Literal["approve", "reject", "answer", "pause", "resume", "cancel"],
-        arguments: dict[str, Any],
-        by: str,
-        command: str | None,
-    ) -> Mapping[str, Any]:
-        if not is_id(instance_id):
-            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
-        message = CommandMessage(
-            command=command or secrets.token_hex(16), name=name, arguments=arguments, by=by
-        )
-        return _granted(await self._submission.submit(instance_id, message))
 
     async def get(self, instance_id: str) -> InstanceState:
         """An instance with all its attempts.
@@ -472,22 +377,3 @@ class Orchestrator:
     async def health(self) -> Health:
         """How everything is."""
         return await assess(self._engine, self._ownership, self._holder, len(self.agents()))
-
-
-def _granted(answer: Answer) -> Mapping[str, Any]:
-    if answer.ok:
-        return answer.result
-    message = answer.message or "refused"
-    match answer.code:
-        case "workflow_not_found":
-            raise WorkflowNotFoundError(message)
-        case "instance_not_found":
-            raise InstanceNotFoundError(message)
-        case "conflict":
-            raise ConflictError(message)
-        case "invalid_request":
-            raise InvalidRequestError(message)
-        case "internal":
-            raise InvariantError(message)
-        case _:
-            raise RequestError(message)

@@ -23,6 +23,7 @@ from sagabus.errors import BadMessageError
 from sagabus.ports import Delivery
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.messages import read_inbox, result_event
+from sagabus.runtime.repairing import repair_event
 from sagabus_agents.wire import (
     COMMAND_SOURCE,
     ClaimMessage,
@@ -92,6 +93,7 @@ class _AnswerInquiry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     stage: str = Field(max_length=64)
     data: Any = None
+    reason: str = Field(default="", max_length=4096)
 
 
 class _Undo(BaseModel):
@@ -101,6 +103,12 @@ class _Undo(BaseModel):
 
 
 class _Cancel(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    reason: str = Field(default="", max_length=4096)
+    compensate: bool = True
+
+
+class _Pause(BaseModel):
     model_config = ConfigDict(extra="forbid")
     reason: str = Field(default="", max_length=4096)
 
@@ -149,14 +157,18 @@ def _command(message: CommandMessage, at: datetime) -> Event:
     match message.name:
         case "cancel":
             cancel = _Cancel.model_validate(arguments)
-            return CancelRequested(at, message.command, message.by, cancel.reason)
+            return CancelRequested(
+                at, message.command, message.by, cancel.reason, cancel.compensate
+            )
         case "pause" | "resume":
-            why = _Cancel.model_validate(arguments).reason
+            why = _Pause.model_validate(arguments).reason
             make = PauseRequested if message.name == "pause" else ResumeRequested
             return make(at, message.command, message.by, why)
         case "answer":
             answer = _AnswerInquiry.model_validate(arguments)
-            return InquiryAnswered(at, message.command, answer.stage, answer.data, message.by)
+            return InquiryAnswered(
+                at, message.command, answer.stage, answer.data, message.by, answer.reason
+            )
         case "undo":
             undo = _Undo.model_validate(arguments)
             return UndoRequested(at, message.command, undo.parent, undo.paused)
@@ -166,6 +178,8 @@ def _command(message: CommandMessage, at: datetime) -> Event:
             return ApprovalAnswered(
                 at, message.command, gate.stage, is_approved, message.by, gate.reason
             )
+        case "skip" | "set_result" | "fail" | "resolve" | "compensate":
+            return repair_event(message, at)
         case name:
             raise BadMessageError(f"{name} is no command for an instance that exists")
 
