@@ -19,11 +19,25 @@
 
 
     agent.run()
+
+Or write steps, and let ``saga`` make a workflow of them: see ``step`` and ``sagas``.
 """
 
 from sagabus_agents.agent import Agent
 from sagabus_agents.errors import PermanentError, RetryableError
+from sagabus_agents.sagas import Saga, saga
+from sagabus_agents.step import State, Step
 from sagabus_agents.task import Task
 from sagabus_agents.version import __version__
 
-__all__ = ["Agent", "PermanentError", "RetryableError", "Task", "__version__"]
+__all__ = [
+    "Agent",
+    "PermanentError",
+    "RetryableError",
+    "Saga",
+    "State",
+    "Step",
+    "Task",
+    "__version__",
+    "saga",
+]

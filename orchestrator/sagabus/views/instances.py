@@ -44,7 +44,7 @@ class ApprovalView(View):
     prompt: str
     #: It asks for data (``answer``), not for a yes or no.
     is_question: bool
-    decision: Literal["approved", "rejected", "answered", "timed_out"] | None
+    decision: Literal["approved", "rejected", "answered", "timed_out", "withdrawn"] | None
     by: str | None
     at: datetime | None
     reason: str
@@ -226,7 +226,8 @@ def _saga_error(row: Instance) -> SagaErrorView | None:
     if failure.type == "cancelled" or row.cancel_requested:
         reason = "cancelled"
     elif failure.stage is not None:
-        reason = f"step_failed:{failure.stage}"
+        # The SDK puts an underscore behind the name of a step that no stage can be called.
+        reason = f"step_failed:{failure.stage.removesuffix('_')}"
     else:
         reason = failure.type
     succeeded = sum(_has_succeeded(run) for run in row.runs.values())
