@@ -266,7 +266,7 @@ async def test_version_conflict_names_the_instance_and_stores_nothing(
 async def test_change_of_an_instance_that_was_never_stored_is_a_conflict(store: Store) -> None:
     owner = await _two_instances(store)
     with pytest.raises(VersionConflictError) as caught:
-        await owner.commit(instance("a", 2), instance("ghost", 2), **_BEYOND)
+        await owner.commit(instance("a", 2), instance("new"), instance("ghost", 2), **_BEYOND)
     assert caught.value.instance_id == "ghost"
     await _nothing_of_the_second_batch(store)
 
@@ -366,12 +366,14 @@ async def test_attempt_is_replaced_by_its_newer_state(store: Store) -> None:
     owner = await Owner.of(store)
     await owner.commit(instance(), attempts=[("wf-1", attempt(due_at=START))])
     await owner.commit(
+        instance(version=2),
         attempts=[
             ("wf-1", attempt(status=TaskStatus.FAILED, output={"a": 1})),
             ("wf-1", attempt(number=2)),
         ],
     )
-    await owner.commit(attempts=[("wf-1", attempt(number=2, status=TaskStatus.RUNNING))])
+    running = attempt(number=2, status=TaskStatus.RUNNING)
+    await owner.commit(instance(version=3), attempts=[("wf-1", running)])
     first, second = await store.load_attempts("wf-1")
     assert (first.status, first.output, first.due_at) == (TaskStatus.FAILED, {"a": 1}, None)
     assert second.status is TaskStatus.RUNNING
@@ -380,7 +382,8 @@ async def test_attempt_is_replaced_by_its_newer_state(store: Store) -> None:
 async def test_attempt_may_be_first_seen_when_it_has_already_ended(store: Store) -> None:
     owner = await Owner.of(store)
     await owner.commit(instance(), attempts=[("wf-1", attempt(status=TaskStatus.CANCELLED))])
-    await owner.commit(attempts=[("wf-1", attempt(status=TaskStatus.DISPATCHED))])
+    sent = attempt(status=TaskStatus.DISPATCHED)
+    await owner.commit(instance(version=2), attempts=[("wf-1", sent)])
     [stored] = await store.load_attempts("wf-1")
     assert stored.status is TaskStatus.DISPATCHED
     assert len((await store.load_active(0)).open_attempts) == 1

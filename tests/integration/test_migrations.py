@@ -139,6 +139,8 @@ async def test_tables_are_schemafull_and_have_their_indexes(
     await migrate(connection, data_path("migrations"))
     [database] = await connection.run("INFO FOR DB")
     tables = {
+        "audit",
+        "audit_head",
         "workflow_instances",
         "task_execution",
         "history_event",

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sagabus.adapters.package_data import data_path
+from sagabus.adapters.store_codec import dump_attempt
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.core.instance import InstanceStatus, TaskStatus
@@ -32,16 +33,15 @@ async def test_newest_state_is_found_wherever_it_stands(
 ) -> None:
     store = await _open(tmp_path)
     owner = await Owner.of(store)
+    expected = instance("a")
     for version in range(1, newest + 1):
-        await owner.commit(
-            instance("a", version, parameters={"n": version}), history=[entry("a", version)]
-        )
+        expected = instance("a", version, parameters={"n": version}, chain=expected.chain)
+        await owner.commit(expected, history=[entry("a", version)])
     await store.close()
     assert await _row_version(tmp_path) == row
     store = await _open(tmp_path)
     state = await store.load_instance("a")
     assert state is not None
-    expected = instance("a", newest, parameters={"n": newest})
     assert state.row == expected
     assert (await store.list_instances()).instances == [expected]
     assert (await store.load_active(0)).instances == [expected]
@@ -138,7 +138,12 @@ async def test_database_from_before_the_transitions_is_read_and_gone_on_with(
     store = await SurrealStore.open(url, migrations=old)
     owner = await Owner.of(store)
     # As it was stored then: an ended attempt of a small stage in a row of its own.
-    await owner.commit(instance("a"), attempts=[("a", attempt(status=TaskStatus.FAILED))])
+    await owner.commit(instance("a"))
+    failed = attempt(status=TaskStatus.FAILED)
+    await store.connection.run(
+        "CREATE task_execution:['a', 'build-1-0', 1] SET status = 'failed', state = $state",
+        state=dump_attempt(failed, "a"),
+    )
     await store.close()
     store = await _open(tmp_path)
     owner = await Owner.of(store)

@@ -59,6 +59,7 @@ def _everything() -> Instance:
     row = instance(
         "all",
         7,
+        chain="c" * 64,
         started_by="ann",
         trace="t",
         started_at=START,

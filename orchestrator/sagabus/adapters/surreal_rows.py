@@ -16,15 +16,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from sagabus.adapters.store_codec import (
-    dump_attempt,
-    dump_attempts,
-    dump_events,
-    dump_instance,
-    dump_items,
-)
-from sagabus.core.instance import Attempt, Instance, InstanceStatus, TaskStatus
-from sagabus.errors import InvariantError
+from sagabus.adapters.store_codec import dump_instance, dump_items
+from sagabus.adapters.transition_rows import TransitionRows
+from sagabus.core.instance import Instance, InstanceStatus, TaskStatus
 from sagabus.ports import Batch
 
 #: What the statement throws.
@@ -102,20 +96,12 @@ class Commit:
 class _Rows:
     """The rows of one batch, by how they are stored."""
 
+    transitions: TransitionRows
     created: list[dict[str, Any]] = field(default_factory=list)
     first: list[dict[str, Any]] = field(default_factory=list)
     changed: list[dict[str, Any]] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     answered: list[dict[str, Any]] = field(default_factory=list)
-    #: By (instance, version).
-    history: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
-
-    def transition(self, key: tuple[str, int], workflow: str) -> dict[str, Any]:
-        """The row of a transition, which may hold no event."""
-        row = self.history.get(key)
-        if row is None:
-            row = self.history[key] = {"id": key, "workflow": workflow, "events": "[]"}
-        return row
 
 
 def slot(partition: int, instance_id: str) -> int:
@@ -129,13 +115,9 @@ def commit_statement(batch: Batch, written: Mapping[str, Written]) -> Commit:
     Raises:
         InvariantError: a value of the batch has no JSON form, or an attempt no instance.
     """
-    rows = _Rows()
-    for entry in batch.history:
-        rows.transition((entry.instance, entry.version), entry.workflow)["events"] = dump_events(
-            entry.events, entry.instance
-        )
+    rows = _Rows(TransitionRows(batch))
+    _add_attempts(rows, batch.partition)
     now = _add_instances(rows, batch, written)
-    _add_attempts(rows, batch)
     items = [
         {"id": (instance_id, run), "items": dump_items(found, instance_id)}
         for instance_id, run, found in batch.items
@@ -158,7 +140,7 @@ def commit_statement(batch: Batch, written: Mapping[str, Written]) -> Commit:
         ("changed", _CHANGE, rows.changed),
         ("sent", _SENT, rows.sent),
         ("answered", _ANSWERED, rows.answered),
-        ("history", _HISTORY, list(rows.history.values())),
+        ("history", _HISTORY, list(rows.transitions.rows.values())),
         ("items", _ITEMS, items),
     ):
         if some:
@@ -174,6 +156,7 @@ def _json(rows: list[Any]) -> str:
 def _add_instances(rows: _Rows, batch: Batch, written: Mapping[str, Written]) -> dict[str, Written]:
     now: dict[str, Written] = {}
     for each in batch.instances:
+        rows.transitions.chain(each)
         state = dump_instance(each)
         version = each.version
         has_slot = not each.status.is_terminal or each.open_attempts > 0
@@ -191,7 +174,7 @@ def _add_instances(rows: _Rows, batch: Batch, written: Mapping[str, Written]) ->
             and (each.status, each.wake_at, has_slot) == (was.status, was.wake_at, was.has_slot)
             and len(state) <= _MAX_FOLLOWING_CHARS
         ):
-            rows.transition((each.id, version), each.workflow)["state"] = state
+            rows.transitions.add_state(each, state)
             row_version = was.row_version
         else:
             row = _instance_row(batch.partition, each, state, has_slot)
@@ -219,31 +202,12 @@ def _instance_row(partition: int, instance: Instance, state: str, has_slot: bool
     return row
 
 
-def _add_attempts(rows: _Rows, batch: Batch) -> None:
-    # Of several states of one attempt only the last counts.
-    latest = {
-        (instance_id, attempt.task, attempt.attempt): attempt
-        for instance_id, attempt in batch.attempts
-    }
-    instances = {each.id: each for each in batch.instances}
-    ended: dict[str, list[Attempt]] = {}
-    for key, attempt in latest.items():
-        if attempt.is_inline and not attempt.is_open:
-            ended.setdefault(key[0], []).append(attempt)
-            continue
-        row: dict[str, Any] = {"status": attempt.status, "state": dump_attempt(attempt, key[0])}
+def _add_attempts(rows: _Rows, partition: int) -> None:
+    for key, (attempt, state) in rows.transitions.apart.items():
+        row: dict[str, Any] = {"status": attempt.status, "state": state}
         if attempt.is_open:
-            row["open_slot"] = slot(batch.partition, key[0])
+            row["open_slot"] = slot(partition, key[0])
         if attempt.status is TaskStatus.DISPATCHED:
             rows.sent.append({"id": key, **row})
         else:
             rows.answered.append({"id": key, "row": row})
-    for instance_id, attempts in ended.items():
-        instance = instances.get(instance_id)
-        if instance is None:
-            raise InvariantError(
-                f"attempts of instance {instance_id} ended and it did not change",
-                instance_id=instance_id,
-            )
-        transition = rows.transition((instance_id, instance.version), instance.workflow)
-        transition["attempts"] = dump_attempts(attempts, instance_id)
