@@ -3,7 +3,18 @@
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
-from sagabus.api import executions, failures, kv, packs, registry, service, workflows
+from sagabus.api import (
+    bulk,
+    executions,
+    failures,
+    holds,
+    kv,
+    packs,
+    registry,
+    repair,
+    service,
+    workflows,
+)
 from sagabus.api.closing import Closing
 from sagabus.api.docs_page import render
 from sagabus.api.guard import Guard
@@ -22,7 +33,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     )
     app.state.orchestrator = orchestrator
     app.state.closing = Closing()
-    for part in (workflows, registry, packs, executions, kv, service):
+    for part in (workflows, registry, packs, bulk, executions, repair, holds, kv, service):
         app.include_router(part.router)
     failures.install(app)
     app.add_middleware(Guard)

@@ -1,11 +1,12 @@
 """What the API takes, and what it answers beside instances (``sagabus.views``)."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from sagabus.core.definition import Definition, Stage
+from sagabus.ports import Hold
 from sagabus.views.instances import EventView, InstanceSummary
 from sagabus.views.shared import View
 from sagabus.views.tasks import TaskView
@@ -26,26 +27,32 @@ class ExecuteRequest(_Request):
     by: str = Field(default="", max_length=256)
 
 
-class CancelRequest(_Request):
-    """End an instance and undo what it did; or pause it, or let it go on."""
+class WhyRequest(_Request):
+    """Who asks, and why: both are recorded."""
 
     by: str = Field(default="", max_length=256)
     reason: str = Field(default="", max_length=2000)
 
 
-class DecisionRequest(CancelRequest):
+class CancelRequest(WhyRequest):
+    """End an instance and undo what it did."""
+
+    #: False: end it at once, and leave all that it did as it is; ``effects_left`` names that.
+    compensate: bool = True
+
+
+class DecisionRequest(WhyRequest):
     """Answer the approval that ``stage`` waits for."""
 
     stage: str = Field(min_length=1, max_length=64)
 
 
-class AnswerRequest(_Request):
+class AnswerRequest(WhyRequest):
     """Answer the question that ``stage`` asks."""
 
     stage: str = Field(min_length=1, max_length=64)
     #: What the question's form asks for.
     data: Any
-    by: str = Field(default="", max_length=256)
 
 
 class CommandView(View):
@@ -167,6 +174,18 @@ class ComponentView(View):
     detail: str
 
 
+class HoldView(View):
+    """Something that was paused; or, where ``is_held`` is false, goes on."""
+
+    kind: Literal["workflow", "role", "all"]
+    #: ``all`` for everything.
+    name: str
+    by: str
+    reason: str
+    at: datetime
+    is_held: bool
+
+
 class HealthView(View):
     """How the orchestrator is; ``degraded`` heals by itself once its cause is gone."""
 
@@ -177,6 +196,8 @@ class HealthView(View):
     bus: ComponentView
     loops: ComponentView
     config: ComponentView
+    #: What is paused beyond single instances.
+    holds: list[HoldView]
 
 
 def workflow_of(definition: Definition) -> WorkflowView:
@@ -208,6 +229,18 @@ def agent_of(presence: PresenceMessage) -> AgentView:
         free=presence.free,
         version=presence.version,
         running=[RunningView(**running.model_dump()) for running in presence.running],
+    )
+
+
+def hold_of(hold: Hold) -> HoldView:
+    """The document of a hold."""
+    return HoldView(
+        kind=hold.kind,
+        name=hold.name,
+        by=hold.by,
+        reason=hold.reason,
+        at=hold.at,
+        is_held=hold.is_held,
     )
 
 

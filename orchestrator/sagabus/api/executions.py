@@ -17,6 +17,7 @@ from sagabus.api.documents import (
     HistoryList,
     InstanceList,
     TaskList,
+    WhyRequest,
 )
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
@@ -167,16 +168,18 @@ async def answer(
 ) -> CommandView:
     """Answer the question that a stage asks; the answer is the stage's result."""
     command = key or uuid.uuid4().hex
-    result = await orchestrator.answer(id, body.stage, body.data, by=body.by, command=command)
+    result = await orchestrator.answer(
+        id, body.stage, body.data, by=body.by, reason=body.reason, command=command
+    )
     return CommandView(command=command, result=dict(result))
 
 
 @router.post("/{id}/pause", responses=documented(404, 409))
 async def pause(
-    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: WhyRequest | None = None, key: IdempotencyKey = None
 ) -> CommandView:
     """Send nothing more, in the instances below neither; what was sent runs to its end."""
-    request = body or CancelRequest()
+    request = body or WhyRequest()
     command = key or uuid.uuid4().hex
     result = await orchestrator.pause(id, by=request.by, reason=request.reason, command=command)
     return CommandView(command=command, result=dict(result))
@@ -184,10 +187,10 @@ async def pause(
 
 @router.post("/{id}/resume", responses=documented(404, 409))
 async def resume(
-    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: WhyRequest | None = None, key: IdempotencyKey = None
 ) -> CommandView:
     """Let a paused instance, and those below it, go on."""
-    request = body or CancelRequest()
+    request = body or WhyRequest()
     command = key or uuid.uuid4().hex
     result = await orchestrator.resume(id, by=request.by, reason=request.reason, command=command)
     return CommandView(command=command, result=dict(result))
@@ -197,8 +200,14 @@ async def resume(
 async def cancel(
     orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
 ) -> CommandView:
-    """End an instance and undo what it did."""
+    """End an instance and undo what it did, or leave it (``compensate: false``) and name it."""
     request = body or CancelRequest()
     command = key or uuid.uuid4().hex
-    result = await orchestrator.cancel(id, by=request.by, reason=request.reason, command=command)
+    result = await orchestrator.cancel(
+        id,
+        compensate=request.compensate,
+        by=request.by,
+        reason=request.reason,
+        command=command,
+    )
     return CommandView(command=command, result=dict(result))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Response
 
-from sagabus.api.documents import AgentList, ComponentView, HealthView, agent_of
+from sagabus.api.documents import AgentList, ComponentView, HealthView, agent_of, hold_of
 from sagabus.api.facade import Behind
 from sagabus.observe.metrics import CONTENT_TYPE
 
@@ -23,6 +23,7 @@ async def health(orchestrator: Behind, response: Response) -> HealthView:
         bus=ComponentView(ok=found.bus.ok, detail=found.bus.detail),
         loops=ComponentView(ok=found.loops.ok, detail=found.loops.detail),
         config=ComponentView(ok=found.config.ok, detail=found.config.detail),
+        holds=[hold_of(each) for each in found.holds],
     )
 
 

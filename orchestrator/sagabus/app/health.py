@@ -1,6 +1,7 @@
 """How an orchestrator is, part by part."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
@@ -8,7 +9,7 @@ from typing import Final, Literal
 
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import StoreError
-from sagabus.ports import Store
+from sagabus.ports import Hold, Store
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.ownership import Ownership
 
@@ -36,6 +37,8 @@ class Health:
     config: ComponentHealth
     agents: int
     version: str = VERSION
+    #: What is paused beyond single instances, oldest first.
+    holds: Sequence[Hold] = ()
 
 
 async def assess(
@@ -47,7 +50,15 @@ async def assess(
     loops = _loops(ownership, engine.bus.partitions)
     config = _config(holder)
     is_ok = all(part.ok for part in (store, bus, loops, config))
-    return Health("ok" if is_ok else "degraded", store, bus, loops, config, agents)
+    return Health(
+        "ok" if is_ok else "degraded",
+        store,
+        bus,
+        loops,
+        config,
+        agents,
+        holds=engine.holds.current,
+    )
 
 
 def _bus(engine: Engine, ownership: Ownership) -> ComponentHealth:

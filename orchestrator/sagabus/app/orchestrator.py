@@ -26,6 +26,7 @@ from sagabus.adapters.surreal_kv import SurrealKeyValues
 from sagabus.adapters.surreal_registry import SurrealRegistry
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.app.background import end, ensure_roles, follow_files, measure, tend_child
+from sagabus.app.bulk import BulkReport, Order, Selection, give_all
 from sagabus.app.commands import Commands, granted
 from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_store
 from sagabus.app.health import VERSION, Health, assess
@@ -35,7 +36,9 @@ from sagabus.app.retention import Sweeper
 from sagabus.core.definition import Definition
 from sagabus.core.graph import Graph
 from sagabus.core.instance import Instance, InstanceState
+from sagabus.core.preview import Undo, what_would_be_undone
 from sagabus.definitions.catalog import Catalog
+from sagabus.definitions.compare import WorkflowChange, change_of
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
@@ -271,6 +274,38 @@ class Orchestrator(Commands):
         answer = await self._submission.submit(instance_id, message, is_fresh_id=is_fresh_id)
         result = granted(answer)
         return Started(result["id"], result["created"])
+
+    async def give_all(self, selection: Selection, order: Order) -> BulkReport:
+        """Give a command to every instance that is selected, each answered on its own.
+
+        Raises:
+            InvalidRequestError: the selection names nothing, or too much.
+        """
+        return await give_all(self._engine.store, self, selection, order)
+
+    async def compensate_preview(self, instance_id: str, stage: str | None = None) -> list[Undo]:
+        """What undoing an instance, or one stage of it, would send, in that order.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+            InvalidRequestError: its workflow has no such stage.
+        """
+        state = await self.get(instance_id)
+        definition = await self._engine.snapshots.of(state.row.digest)
+        if stage is not None and stage not in definition.stages:
+            raise InvalidRequestError(f"workflow {state.row.workflow!r} has no stage {stage!r}")
+        return what_would_be_undone(definition, state, stage)
+
+    async def definition_change(self, instance_id: str) -> WorkflowChange | None:
+        """What the definition in force changes for an instance; None: it is the same.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+            WorkflowNotFoundError: its workflow is no longer loaded.
+        """
+        row = await self.get_row(instance_id)
+        own = await self._engine.snapshots.of(row.digest)
+        return change_of(row.workflow, own, self._holder.current.get(row.workflow))
 
     async def get(self, instance_id: str) -> InstanceState:
         """An instance with all its attempts.

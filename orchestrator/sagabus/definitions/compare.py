@@ -59,7 +59,7 @@ def compare(old: Catalog, new: Catalog) -> Comparison:
     """What changes when ``new`` is put in force in place of ``old``."""
     names = dict.fromkeys([*old.definitions, *new.definitions])
     changes = {
-        name: _workflow(name, old.definitions.get(name), new.definitions.get(name))
+        name: change_of(name, old.definitions.get(name), new.definitions.get(name))
         for name in names
     }
     before, after = (one.engine.model_dump(mode="json", exclude_none=True) for one in (old, new))
@@ -70,7 +70,8 @@ def compare(old: Catalog, new: Catalog) -> Comparison:
     )
 
 
-def _workflow(name: str, old: Definition | None, new: Definition | None) -> WorkflowChange | None:
+def change_of(name: str, old: Definition | None, new: Definition | None) -> WorkflowChange | None:
+    """What becomes of one workflow; None: nothing differs."""
     if old is None or new is None:
         return WorkflowChange(
             name,

@@ -34,6 +34,8 @@ class PauseView(View):
     at: datetime
     by: str
     reason: str
+    #: It goes on with its workflow, which is paused.
+    is_of_workflow: bool
 
 
 class ApprovalView(View):
@@ -111,6 +113,8 @@ class InstanceView(InstanceSummary):
     output: dict[str, Any]
     #: What is doubtful about the end, a sentence each.
     warnings: list[str]
+    #: When it began again from a backup: what it did between that and then is not known.
+    restored_at: datetime | None = None
     #: Joins that some arms have reached: the stages that wait there, by join.
     joins: dict[str, list[str]]
     #: The instance whose stage this one carries out, and the topmost one.
@@ -146,9 +150,15 @@ def instance_of(row: Instance) -> InstanceView:
         parameters=row.parameters,
         variables=row.vars,
         paused=row.paused
-        and PauseView(at=row.paused.at, by=row.paused.by, reason=row.paused.reason),
+        and PauseView(
+            at=row.paused.at,
+            by=row.paused.by,
+            reason=row.paused.reason,
+            is_of_workflow=row.paused.is_of_workflow,
+        ),
         output=row.output,
         warnings=row.warnings,
+        restored_at=row.restored_at,
         joins={name: list(arms) for name, arms in row.arrived.items()},
         parent=row.parent.instance if row.parent is not None else None,
         root=row.root,
