@@ -14,7 +14,7 @@ from sagabus_agents.handlers import Handlers
 from sagabus_agents.logs import configure_logging
 from sagabus_agents.runner import Runner, RunnerOptions
 from sagabus_agents.version import __version__
-from sagabus_agents.wire import ROLE_PATTERN, TaskType
+from sagabus_agents.wire import ROLE_PATTERN, TaskType, is_id
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -83,6 +83,19 @@ class Agent:
     def compensation(self, action: str | None = None) -> Callable[[F], F]:
         """Register what undoes ``action``; without a name, every action that has none."""
         return self._register(TaskType.COMPENSATION, action)
+
+    def observe(self, kind: str | None = None) -> Callable[[F], F]:
+        """Register what says which resources of ``kind`` exist; without one, of every other kind.
+
+        It is called with ``{"kind", "ids"}`` as input, ``ids`` being those that are known, and
+        returns ``[{"id", "spec"}]``: all that exist, in the form in which they were declared. It
+        changes nothing, and may be called at any time.
+        """
+        if isinstance(kind, str) and not is_id(kind):
+            raise ValueError(
+                f"{kind!r} is not a kind of resources: 1 to 64 letters, digits, '_' and '-' only"
+            )
+        return self._register(TaskType.OBSERVE, kind)
 
     def _register(self, kind: TaskType, action: str | None) -> Callable[[F], F]:
         if action is not None and not isinstance(action, str):

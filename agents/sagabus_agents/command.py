@@ -34,8 +34,10 @@ Everything else (up, orchestrator, start, show, approve, ...) needs: {INSTALL}
 
 EXEC_NOTES = f"""\
 The program gets the task as JSON on stdin and writes its output as JSON to stdout. It appends ids
-of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS. Exit code 0 is success,
-65 says that the input is bad, 75 that another attempt may succeed; stderr becomes the message.
+of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS, and resources that can
+drift to $SAGABUS_RESOURCES, each a line like {{"kind": "vm", "id": "vm-17", "spec": {{...}}}}. Exit
+code 0 is success, 65 says that the input is bad, 75 that another attempt may succeed; stderr
+becomes the message.
 ACTION may be * for every action that has no command of its own.
 The server is --nats, else $SAGABUS_NATS_URL, else that of the nearest 'sagabus up' (.sagabus at or
 above the working directory), else {DEFAULT_URL}.
@@ -128,6 +130,14 @@ def _parser() -> argparse.ArgumentParser:
             help=f"the program for {what} of this action; may be repeated",
         )
     program.add_argument(
+        "--observe",
+        action="append",
+        default=[],
+        type=_action_command,
+        metavar="KIND=COMMAND",
+        help="the program that lists the resources of this kind; may be repeated",
+    )
+    program.add_argument(
         "--grace",
         type=float,
         default=DEFAULT_GRACE_S,
@@ -188,13 +198,14 @@ def _action_command(text: str) -> tuple[str, str]:
 
 
 def _exec_agent(options: argparse.Namespace) -> Agent:
-    if not options.on and not options.undo:
+    if not (options.on or options.undo or options.observe):
         raise UsageError("agent exec: give at least one --on ACTION=COMMAND")
     try:
         return exec_agent(
             options.role,
             _by_action(options.on),
             _by_action(options.undo),
+            _by_action(options.observe),
             drain_s=options.drain,
             grace_s=options.grace,
         )

@@ -39,6 +39,8 @@ LOOK_EVERY_S = 1.0
 class _Subscription:
     subject: Callable[[], str]
     callback: MessageCallback
+    #: Of the subscribers of one group only one gets a message.
+    group: str
     #: On the present connection.
     active: Subscription | None = None
 
@@ -96,9 +98,14 @@ class Connection:
         """The bucket of large payloads, on the present connection; None without one."""
         return Objects(self._client, OBJECTS_WITHIN_S) if self._client and self.is_up else None
 
-    def subscribe(self, subject: Callable[[], str], callback: MessageCallback) -> None:
-        """Subscribe on every connection from the next on; ``subject`` is asked each time."""
-        self._subscriptions.append(_Subscription(subject, callback))
+    def subscribe(
+        self, subject: Callable[[], str], callback: MessageCallback, *, group: str = ""
+    ) -> None:
+        """Subscribe on every connection from the next on; ``subject`` is asked each time.
+
+        Of the subscribers with the same ``group`` one gets each message, whichever.
+        """
+        self._subscriptions.append(_Subscription(subject, callback, group))
 
     async def unsubscribe(self, callback: MessageCallback) -> None:
         """End the subscriptions of ``callback``, after what has already arrived was handled."""
@@ -192,7 +199,10 @@ class Connection:
         self.generation += 1
         for subscription in self._subscriptions:
             subscription.active = await client.subscribe(
-                subscription.subject(), cb=subscription.callback, pending_bytes_limit=0
+                subscription.subject(),
+                queue=subscription.group,
+                cb=subscription.callback,
+                pending_bytes_limit=0,
             )
         self._log.info("bus_connected", generation=self.generation)
         self._complained_at = float("-inf")

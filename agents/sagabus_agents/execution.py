@@ -13,7 +13,7 @@ import orjson
 
 from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
-from sagabus_agents.hiding import hiding_of
+from sagabus_agents.hiding import Hiding, hiding_of
 from sagabus_agents.task import Task
 from sagabus_agents.wire import (
     MAX_INLINE_BYTES,
@@ -169,6 +169,8 @@ def encode_result(
         "agent": agent,
         "started_at": started_at,
     }
+    if task.resources:
+        result["resources"] = _resources(task, hiding)
     room = max_bytes - len(orjson.dumps(result)) - PAYLOAD_ROOM
     if len(result["artifacts"]) > MAX_ARTIFACTS:
         problem = f"{len(result['artifacts'])} artifacts, at most {MAX_ARTIFACTS} can be reported"
@@ -190,5 +192,10 @@ def encode_result(
     result["status"] = ResultStatus.FAILED.value
     result["error"] = error_info("bad_result", problem, retryable=False).model_dump()
     if len(orjson.dumps(result)) > max_bytes:
-        result["artifacts"] = []
+        result |= {"artifacts": [], "resources": []}
     return EncodedResult(result)
+
+
+def _resources(task: Task, hiding: Hiding | None) -> list[dict[str, Any]]:
+    resources = [resource.model_dump() for resource in task.resources]
+    return resources if hiding is None else [hiding.value(each) for each in resources]

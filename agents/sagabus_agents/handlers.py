@@ -58,7 +58,7 @@ class Handler:
 
 
 class Handlers:
-    """Handlers by kind (task or compensation) and action; an action of None catches the rest."""
+    """Handlers by kind (``TaskType``) and action; an action of None catches the rest."""
 
     def __init__(self) -> None:
         self._handlers: dict[tuple[TaskType, str | None], Handler] = {}
@@ -73,6 +73,10 @@ class Handlers:
         if (kind, action) in self._handlers:
             raise ValueError(f"there is already a {kind.value} handler for {action or 'the rest'}")
         self._handlers[kind, action] = inspect_handler(function)
+
+    def actions(self, kind: TaskType) -> list[str | None]:
+        """The actions that have a handler of ``kind``."""
+        return [action for each, action in self._handlers if each is kind]
 
     def find(self, kind: TaskType, action: str) -> Handler:
         """The handler of ``action``, else the catch-all.

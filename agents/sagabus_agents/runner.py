@@ -13,6 +13,7 @@ from sagabus_agents.attempt import AttemptKey, HeldAttempt
 from sagabus_agents.beats import HEARTBEAT_S, Beats
 from sagabus_agents.connection import Connection
 from sagabus_agents.handlers import Handlers
+from sagabus_agents.observing import Observations
 from sagabus_agents.pull import RolePull
 from sagabus_agents.wire import cancel_subject
 from sagabus_agents.worker import Worker
@@ -65,6 +66,7 @@ class Runner:
             heartbeat_s=opt.heartbeat_s,
         )
         self._worker = Worker(agent, handlers, self._connection, self._group, held, self._beats)
+        self._observations = Observations(agent, roles, handlers, self._connection, self._group)
         self._connection.subscribe(lambda: cancel_subject("*"), self._worker.on_cancel)
         self._connection.on_up(self._worker.reconnected)
         self._connection.on_up(self._beats.reconnected)
@@ -117,6 +119,7 @@ class Runner:
         self._worker.leave()
         for pull in self._pulls:
             await pull.stop()
+        await self._observations.leave()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.drain_s):
                 await self._first_of(self._worker.idle, self._hurry)

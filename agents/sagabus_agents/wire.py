@@ -13,6 +13,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 ID_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
@@ -64,6 +65,12 @@ TASK_ACK_WAIT_S: Final = 10.0
 COMMAND_SOURCE: Final = "_command"
 #: The same for results that another instance gives: the end of one that carries out a stage.
 WORKFLOW_SOURCE: Final = "_workflow"
+#: Resources that one result may declare, characters of an id, and size of a spec as JSON.
+MAX_RESOURCES: Final = 1_000
+MAX_RESOURCE_ID_CHARS: Final = 512
+MAX_SPEC_BYTES: Final = 64 * 1024
+#: ``TaskMessage.task`` of what is asked on ``observe_subject``: no stage has such a task.
+OBSERVE_TASK: Final = "_observe"
 
 
 def is_id(text: str) -> bool:
@@ -116,6 +123,14 @@ def presence_subject(agent: str) -> str:
     return f"sagabus.presence.{agent}"
 
 
+def observe_subject(role: str, kind: str) -> str:
+    """Core NATS request: a ``TaskMessage`` of type ``observe``, answered by a ``ResultMessage``.
+
+    Agents subscribe as the queue group ``role``, so that one of them answers.
+    """
+    return f"sagabus.observe.{role}.{kind}"
+
+
 def task_payload_name(instance: str, task: str, attempt: int) -> str:
     """Object with the body of a task that is too large for its message."""
     return f"{instance}.{task}.{attempt}"
@@ -165,6 +180,8 @@ class TaskType(StrEnum):
 
     TASK = "task"
     COMPENSATION = "compensation"
+    #: What resources there are now; never of a stage, and never on ``task_subject``.
+    OBSERVE = "observe"
 
 
 class TaskMessage(_Message):
@@ -241,6 +258,39 @@ class ResultStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Resource(_Message):
+    """Something outside that a task has made, changed or removed; see ``resource_problem``."""
+
+    #: An id, as ``vm``.
+    kind: str = Field(json_schema_extra={"pattern": ID_PATTERN})
+    #: Unique within its kind; printable, without spaces.
+    id: str = Field(json_schema_extra={"minLength": 1, "maxLength": MAX_RESOURCE_ID_CHARS})
+    #: What it is to be like. None: it exists no more.
+    spec: dict[str, Any] | None
+
+
+def resource_problem(resource: Resource) -> str | None:
+    """What is wrong with a resource, as one sentence; None: nothing."""
+    kind, id_ = resource.kind, resource.id
+    if not is_id(kind):
+        return f"resource kind {kind!r:.80}: 1 to 64 letters, digits, '_' and '-' only"
+    if not (id_.isprintable() and 0 < len(id_) <= MAX_RESOURCE_ID_CHARS and " " not in id_):
+        return (
+            f"id {id_!r:.80} of a resource of kind {kind!r}: 1 to {MAX_RESOURCE_ID_CHARS} printable"
+            " characters without spaces"
+        )
+    try:
+        size = len(orjson.dumps(resource.spec))
+    except (TypeError, orjson.JSONEncodeError) as error:
+        return f"the spec of {kind} {id_!r:.80} has no JSON form: {error}"
+    if size > MAX_SPEC_BYTES:
+        return (
+            f"the spec of {kind} {id_!r:.80} has {size} bytes, of which {MAX_SPEC_BYTES} are kept:"
+            " declare what can drift, and keep the rest elsewhere"
+        )
+    return None
+
+
 class ResultMessage(_Message):
     """The end of one attempt, on ``inbox_subject``; stored before the task is acknowledged."""
 
@@ -253,12 +303,22 @@ class ResultMessage(_Message):
     payload: PayloadRef | None = None
     #: Ids that a compensation is to undo.
     artifacts: list[str] = Field(default_factory=list, max_length=10_000)
+    #: What exists now, or no more, because of this task; at most MAX_RESOURCES.
+    resources: list[Resource] = Field(default_factory=list)
     error: ErrorInfo | None = None
     #: From WORKFLOW_SOURCE: the instance that carried the task out.
     agent: Id
     started_at: Instant | None = None
     #: From WORKFLOW_SOURCE, not succeeded: not all that it did was undone.
     has_left_effects: bool = False
+
+
+class Observed(_Message):
+    """One entry of ``output`` in the answer to an observe task: a resource that exists."""
+
+    id: str
+    #: None: how it is was not looked at.
+    spec: dict[str, Any] | None = None
 
 
 class ClaimMessage(_Message):

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
 from sagabus_agents.agent import DEFAULT_CONCURRENCY, DEFAULT_DRAIN_S, Agent
 from sagabus_agents.errors import PermanentError, RetryableError, TaskError
 from sagabus_agents.task import Task
-from sagabus_agents.wire import MAX_PAYLOAD_BYTES
+from sagabus_agents.wire import MAX_PAYLOAD_BYTES, Resource
 
 #: The action of ``--on`` and ``--undo`` that stands for every other.
 ANY_ACTION = "*"
@@ -43,25 +44,30 @@ class Program:
     grace_s: float = DEFAULT_GRACE_S
 
     async def __call__(self, task: Task) -> Any:
-        """Run it for ``task``; what it wrote to the artifacts file counts whatever the end."""
+        """Run it for ``task``; what it wrote to the files for that counts whatever the end."""
         with tempfile.TemporaryDirectory(prefix="sagabus-") as directory:
-            artifacts = Path(directory) / "artifacts"
+            artifacts, resources = Path(directory) / "artifacts", Path(directory) / "resources"
             artifacts.touch()
+            resources.touch()
             try:
-                return await self._run(task, artifacts)
-            finally:
-                for line in artifacts.read_text(errors="replace").splitlines():
-                    if line.strip():
-                        task.artifact(line.strip())
+                output = await self._run(task, artifacts, resources)
+            except BaseException:
+                try:
+                    _declare(task, artifacts, resources)
+                except PermanentError as error:  # the program's own failure was first
+                    task.log.warning("resources_not_declared", error=error.message)
+                raise
+            _declare(task, artifacts, resources)
+            return output
 
-    async def _run(self, task: Task, artifacts: Path) -> Any:
+    async def _run(self, task: Task, artifacts: Path, resources: Path) -> Any:
         try:
             process = await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=PIPE,
-                env=os.environ | environment(task, artifacts),
+                env=os.environ | environment(task, artifacts, resources),
                 start_new_session=True,
             )
         except OSError as error:
@@ -99,6 +105,7 @@ def exec_agent(
     role: str,
     on: Mapping[str, str],
     undo: Mapping[str, str] | None = None,
+    observe: Mapping[str, str] | None = None,
     *,
     nats_url: str | None = None,
     concurrency: int = DEFAULT_CONCURRENCY,
@@ -111,16 +118,21 @@ def exec_agent(
         role: whose tasks to take.
         on: command by action; commands are split like a shell does and run without one.
         undo: command by action, for compensations.
+        observe: command by kind of resources, which says what exists.
         nats_url: see ``Agent``.
         concurrency: see ``Agent``.
         drain_s: see ``Agent``.
         grace_s: time between SIGTERM and SIGKILL for a program that is to end.
 
     Raises:
-        ValueError: a command is empty or its quotes do not match.
+        ValueError: a command is empty or its quotes do not match, or a kind is none.
     """
     agent = Agent(role, concurrency=concurrency, nats_url=nats_url, drain_s=drain_s)
-    for commands, register in ((on, agent.task), (undo or {}, agent.compensation)):
+    for commands, register in (
+        (on, agent.task),
+        (undo or {}, agent.compensation),
+        (observe or {}, agent.observe),
+    ):
         for action, command in commands.items():
             try:
                 words = tuple(shlex.split(command))
@@ -132,7 +144,7 @@ def exec_agent(
     return agent
 
 
-def environment(task: Task, artifacts: Path) -> dict[str, str]:
+def environment(task: Task, artifacts: Path, resources: Path) -> dict[str, str]:
     """What a program finds in its environment about its task."""
     message = task.message
     return {
@@ -147,6 +159,7 @@ def environment(task: Task, artifacts: Path) -> dict[str, str]:
         "SAGABUS_IDEMPOTENCY_KEY": message.idempotency_key,
         "SAGABUS_TRACE": message.trace,
         "SAGABUS_ARTIFACTS": str(artifacts),
+        "SAGABUS_RESOURCES": str(resources),
     }
 
 
@@ -180,6 +193,35 @@ def parse_output(output: bytes) -> Any:
         return orjson.loads(output)
     except orjson.JSONDecodeError as error:
         raise PermanentError(f"stdout is not JSON: {error}", type="bad_result") from error
+
+
+def _declare(task: Task, artifacts: Path, resources: Path) -> None:
+    """Declare what the program wrote to its files.
+
+    Raises:
+        PermanentError: a line of the resources is none; those before it are declared.
+    """
+    for line in artifacts.read_text(errors="replace").splitlines():
+        if line.strip():
+            task.artifact(line.strip())
+    lines = resources.read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            found = Resource.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise PermanentError(
+                f"line {number} of $SAGABUS_RESOURCES: {place and f'{place}: '}{first['msg']}; "
+                'write {"kind": "...", "id": "...", "spec": {...}}',
+                type="bad_result",
+            ) from None
+        if found.spec is None:
+            task.remove_resource(found.kind, found.id)
+        else:
+            task.add_resource(found.kind, found.id, found.spec)
 
 
 async def _feed(process: Process, data: bytes) -> None:
