@@ -67,6 +67,8 @@ class CommandChild:
     reason: str
     #: The instance above.
     by: str
+    #: Of a cancel: what the instance did is not left as it is.
+    is_undone: bool = True
 
 
 @dataclass(frozen=True, slots=True)

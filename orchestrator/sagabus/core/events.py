@@ -87,6 +87,7 @@ class InquiryAnswered:
     stage: str
     data: Any
     by: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,22 @@ class FailRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class IntentResolved:
+    """A person says what became of a final effect that nobody knew of, or has it tried again."""
+
+    at: datetime
+    command: str
+    stage: str
+    outcome: Literal["succeeded", "failed", "retry"]
+    #: What it gave.
+    output: Any = None
+    #: ``<task>/<attempt>``, where several of the stage are unknown.
+    attempt: str | None = None
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RetryRequested:
     """A person has an instance go on after its failure, with the results that it has."""
 
@@ -246,6 +263,13 @@ class HoldEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseRestored:
+    """The database is an older one, put back: what came after it is not known any more."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MoreToSend:
     """There was more to send than one event may; the others have had their turn."""
 
@@ -274,21 +298,32 @@ class TaskRefused:
     reason: str
 
 
+#: What people ask of an instance.
+OperatorEvent = (
+    ApprovalAnswered
+    | InquiryAnswered
+    | PauseRequested
+    | ResumeRequested
+    | CancelRequested
+    | SkipRequested
+    | ResultSet
+    | FailRequested
+    | CompensateRequested
+    | IntentResolved
+)
+
 Event = (
     StartRequested
     | ResultReceived
     | ClaimReceived
-    | ApprovalAnswered
-    | InquiryAnswered
     | UndoRequested
     | EndAsked
-    | PauseRequested
-    | ResumeRequested
-    | CancelRequested
+    | OperatorEvent
     | WorkflowTimerFired
     | GateTimerFired
     | AttemptTimerFired
     | HoldEnded
+    | DatabaseRestored
     | MoreToSend
     | PolicyDecided
     | TaskRefused

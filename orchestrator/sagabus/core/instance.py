@@ -187,7 +187,7 @@ class Gate:
     prompt: str = ""
     #: It asks for data, not for a yes or no.
     is_question: bool = False
-    decision: Literal["approved", "rejected", "answered", "timed_out"] | None = None
+    decision: Literal["approved", "rejected", "answered", "timed_out", "withdrawn"] | None = None
     by: str | None = None
     at: datetime | None = None
     reason: str = ""
@@ -225,6 +225,8 @@ class StageRun:
     undo_failed: int = 0
     #: An operator says that what it did is gone.
     is_undone_by_hand: bool = False
+    #: Undos that failed, by task id, to be tried again.
+    undo_again: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -333,6 +335,10 @@ class Instance:
     parked_in: InstanceStatus | None = None
     #: An operator wants it undone, though a final stage has succeeded.
     undo_asked: bool = False
+    #: The stage that an operator wants undone, and no other.
+    undo_only: str | None = None
+    #: It was cancelled, and all that it did is left as it is.
+    is_left: bool = False
     rollback: Rollback = "none"
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)

@@ -30,6 +30,7 @@ from sagabus.core.events import (
     AttemptTimerFired,
     CancelRequested,
     ClaimReceived,
+    CompensateRequested,
     DatabaseRestored,
     EndAsked,
     Event,
@@ -37,6 +38,7 @@ from sagabus.core.events import (
     GateTimerFired,
     HoldEnded,
     InquiryAnswered,
+    IntentResolved,
     MoreToSend,
     PauseRequested,
     PolicyDecided,
@@ -109,6 +111,8 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             | SkipRequested()
             | ResultSet()
             | FailRequested()
+            | CompensateRequested()
+            | IntentResolved()
         ):
             return operators.obey(t, event)
         case UndoRequested():

@@ -1,28 +1,62 @@
 """What people ask of an instance. The same command id always gets its first answer."""
 
+from collections.abc import Mapping
 from typing import assert_never
 
-from sagabus.core import ending, gates, pausing, saga, stages
+from sagabus.core import ending, gates, intents, pausing, permitted, repair_stage, repair_undo, saga, stages
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.events import (
     ApprovalAnswered,
     CancelRequested,
+    CompensateRequested,
+    FailRequested,
     InquiryAnswered,
+    IntentResolved,
+    OperatorEvent,
     PauseRequested,
+    ResultSet,
     ResumeRequested,
+    SkipRequested,
 )
 from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
+from sagabus.core.parking import give_up, unpark
 from sagabus.core.transition import Ignored, Transition
 
+_NAMES: Mapping[type[OperatorEvent], permitted.CommandName] = {
+    InquiryAnswered: "answer",
+    PauseRequested: "pause",
+    ResumeRequested: "resume",
+    SkipRequested: "skip",
+    ResultSet: "set_result",
+    FailRequested: "fail",
+    IntentResolved: "resolve",
+    CompensateRequested: "compensate",
+}
 
-def obey(
-    t: Transition,
-    event: ApprovalAnswered | InquiryAnswered | PauseRequested | ResumeRequested | CancelRequested,
-) -> Ignored | None:
-    """Do what a person asks; a command that was answered before gets the same answer."""
+
+def obey(t: Transition, event: OperatorEvent) -> Ignored | None:
+    """Do what a person asks, where it makes sense; what was answered before gets that answer."""
     known = _known_answer(t, event.command)
     if known is not None:
         return known
+    why_not = permitted.refusal(_name_of(event), t.row)
+    # Of a stage that asks for something there is more to say.
+    if why_not is not None and not isinstance(event, ApprovalAnswered | InquiryAnswered):
+        return t.refuse(event.command, why_not)
+    return _obey(t, event)
+
+
+def _name_of(event: OperatorEvent) -> permitted.CommandName:
+    match event:
+        case ApprovalAnswered():
+            return "approve" if event.is_approved else "reject"
+        case CancelRequested():
+            return "cancel" if event.is_undone else "cancel_no_compensate"
+        case _:
+            return _NAMES[type(event)]
+
+
+def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:
     match event:
         case ApprovalAnswered():
             return answer_gate(t, event)
@@ -34,6 +68,16 @@ def obey(
             return resume(t, event)
         case CancelRequested():
             return cancel(t, event)
+        case SkipRequested():
+            return repair_stage.skip(t, event)
+        case ResultSet():
+            return repair_stage.set_result(t, event)
+        case FailRequested():
+            return repair_stage.fail(t, event)
+        case IntentResolved():
+            return intents.resolve(t, event)
+        case CompensateRequested():
+            return repair_undo.compensate(t, event)
         case unknown:
             assert_never(unknown)
 
@@ -42,7 +86,7 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
     """Approve or reject a waiting stage; a second answer is a conflict."""
     found = _waiting(t, event.stage, is_inquiry=False)
     if found is None:
-        return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=False))
+        return t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=False))
     key, run = found
     if run.gate is None:
         return Ignored("gate_without_question")
@@ -69,7 +113,7 @@ def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
     """Take the answer to a stage's question: what does not fit its form is refused."""
     found = _waiting(t, event.stage, is_inquiry=True)
     if found is None:
-        return _refuse(t, event.command, gates.refusal(t, event.stage, is_inquiry=True))
+        return t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=True))
     _, run = found
     if run.gate is None:
         return Ignored("gate_without_question")
@@ -81,8 +125,8 @@ def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
         t.answer(event.command, answer)
         return None
     run.gate.decision = "answered"
-    run.gate.by, run.gate.at = event.by, t.at
-    t.record("InquiryAnswered", {"stage": run.stage, "by": event.by})
+    run.gate.by, run.gate.at, run.gate.reason = event.by, t.at, event.reason
+    t.record("InquiryAnswered", {"stage": run.stage, "by": event.by, "reason": event.reason})
     stages.answer_question(t, run, event.data)
     t.answer(event.command, Answer(ok=True, result={"id": t.row.id, "stage": run.stage}))
     return None
@@ -95,11 +139,9 @@ def _waiting(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, Stage
 
 
 def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
-    """End an instance and undo what it did; a parked undo is given up instead."""
+    """End an instance and undo what it did, or leave it; an undo that was parked goes on."""
     row = t.row
     is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
-    if row.status.is_terminal:
-        return _refuse(t, event.command, f"the instance is {row.status}: nothing to cancel")
     if row.status is InstanceStatus.COMPENSATING and row.paused is not None:
         # What it does is undone already, but for the pause.
         pausing.go_on(t, event.by, event.reason, event.command)
@@ -108,20 +150,24 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         return None
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"
-        return _refuse(t, event.command, f"the instance is being {what} already")
+        return t.refuse(event.command, f"the instance is being {what} already")
     if row.outcome is not None and not is_parked:
         message = f"the instance is ending already: it will be {row.outcome}"
-        return _refuse(t, event.command, message)
-    if row.undo_order == 0 and saga.is_halted(t):
+        return t.refuse(event.command, message)
+    if not event.is_undone:
+        row.is_left = True
+        row.undo_order = 0  # what is being undone goes on, and nothing else
+    elif row.undo_order == 0 and saga.is_halted(t):
         row.undo_order = None  # now everything is to be undone
     row.cancel_requested = True
     row.paused = None
-    data = {"by": event.by, "reason": event.reason}
+    data = {"by": event.by, "reason": event.reason, "is_undone": event.is_undone}
     t.record("WorkflowCancelRequested", data)
+    give_up(t)
     if is_parked and row.undo_order is not None:
         for _, run in t.active_runs():
             saga.end_if_settled(t, run)  # what was told while it was parked
-        row.status = InstanceStatus.COMPENSATING
+        row.phase = InstanceStatus.COMPENSATING
         saga.proceed(t)
     else:
         why = f": {event.reason}" if event.reason else ""
@@ -134,23 +180,26 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
 def pause(t: Transition, event: PauseRequested) -> Ignored | None:
     """Send nothing more, in the instances below neither; what was sent runs to its end."""
     row = t.row
-    if row.status.is_terminal or row.status is InstanceStatus.NEEDS_OPERATOR:
-        return _refuse(t, event.command, f"the instance is {row.status}: nothing to pause")
     if row.paused is not None:
         by = f" by {row.paused.by}" if row.paused.by else ""
-        return _refuse(t, event.command, f"the instance is paused already{by}")
+        return t.refuse(event.command, f"the instance is paused already{by}")
     pausing.stop(t, event.by, event.reason, event.command, is_of_workflow=event.is_of_workflow)
-    t.answer(event.command, Answer(ok=True, result={"id": row.id}))
+    t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 
 
 def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
-    """Let a paused instance, and those below it, go on."""
+    """Let a paused instance, and those below it, go on; one that the engine failed on, too."""
     row = t.row
-    if row.paused is None:
-        return _refuse(t, event.command, "the instance is not paused")
-    pausing.go_on(t, event.by, event.reason, event.command)
-    t.answer(event.command, Answer(ok=True, result={"id": row.id}))
+    is_given_up = any(each.cause == "invariant" for each in row.parked)
+    if row.paused is None and not is_given_up:
+        return t.refuse(event.command, "the instance is not paused")
+    if row.paused is not None:
+        pausing.go_on(t, event.by, event.reason, event.command)
+    else:
+        t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
+    unpark(t, "invariant")
+    t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 
 
@@ -159,12 +208,3 @@ def _known_answer(t: Transition, command: str) -> Ignored | None:
     if answer is None:
         return None
     return Ignored("repeated_command", commands=(AnswerCommand(command, answer),))
-
-
-def _refuse(t: Transition, command: str, message: str) -> Ignored | None:
-    answer = Answer(ok=False, code="conflict", message=message)
-    # For ever: nothing to remember. What carries out a stage may be undone, and so go on.
-    if t.row.status.is_terminal and t.row.parent is None:
-        return Ignored("refused_command", commands=(AnswerCommand(command, answer),))
-    t.answer(command, answer)
-    return None

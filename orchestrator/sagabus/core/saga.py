@@ -32,6 +32,7 @@ from sagabus.core.tasks import (
     open_undo,
     plan_retry,
     release,
+    try_again,
     withdraw,
 )
 from sagabus.core.transition import Transition
@@ -210,7 +211,7 @@ def _is_asked(row: Instance) -> bool:
 
 def is_halted(t: Transition) -> bool:
     """A failure leaves all as it is, unless a person or the instance above says otherwise."""
-    return t.definition.saga_on_failure == "halt" and not _is_asked(t.row)
+    return t.row.is_left or (t.definition.saga_on_failure == "halt" and not _is_asked(t.row))
 
 
 def _is_past_undoing(t: Transition) -> bool:
@@ -240,19 +241,50 @@ def _may_send(t: Transition, run: StageRun) -> bool:
 def _undo_run(t: Transition, run: StageRun) -> bool:
     """Send what is still to be undone of a run; True when it is done with."""
     plan = t.stage(run.stage).compensation
-    if plan is None:
+    if plan is None or t.row.undo_only not in {None, run.stage}:
         return True
     candidates = run.next_index * len(plan.roles)
     while run.undo_next < candidates and _may_send(t, run):
         index, entry = divmod(run.undo_next, len(plan.roles))
         run.undo_next += 1
-        task = task_id(run.stage, run.pass_, index)
-        if needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None:
+        if is_due(t, plan, run, index, entry):
             _send_undo(t, run, plan, index, entry)
-    if run.undo_in_flight or run.undo_next < candidates:
+    while run.undo_again and _may_send(t, run):
+        send_again(t, run, plan, run.undo_again.pop(0))
+    if run.undo_in_flight or run.undo_next < candidates or run.undo_again:
         return False
     _mark_undone(run)
     return True
+
+
+def is_due(t: Transition, plan: Compensation, run: StageRun, index: int, entry: int) -> bool:
+    """Whether a task is to be undone by an entry, and that was not asked for yet."""
+    task = task_id(run.stage, run.pass_, index)
+    return needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None
+
+
+def send_again(t: Transition, run: StageRun, plan: Compensation, task: str) -> None:
+    """Try an undo again that failed; one that was never sent is made anew."""
+    failed = t.state.current(task)
+    if failed is not None and failed.kind == "compensation":
+        run.status = StageStatus.COMPENSATING
+        try_again(t, failed)
+        return
+    for index in range(run.next_index):
+        undone = task_id(run.stage, run.pass_, index)
+        entries = [] if task != undone else _next_round(t, plan, undone)
+        entries += [entry for entry in range(len(plan.roles)) if undo_id(undone, entry) == task]
+        for entry in entries:
+            _send_undo(t, run, plan, index, entry)
+
+
+def _next_round(t: Transition, plan: Compensation, task: str) -> list[int]:
+    """Entries of a whole round: an undo that was sent before may have run before the effect did."""
+    width = len(plan.roles)
+    first = 0
+    while any(t.state.current(undo_id(task, first + each)) for each in range(width)):
+        first += width
+    return list(range(first, first + width))
 
 
 def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, entry: int) -> None:
@@ -263,7 +295,7 @@ def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, ent
         # No attempt was made, and the honest word for that is: not undone.
         run.undo_sent += 1
         message = f"{error.key}: {error} in {error.expression!r}"
-        _count_failure(
+        count_failure(
             t,
             run,
             {
@@ -277,16 +309,29 @@ def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, ent
     open_undo(t, run, plan, index, entry, input_, secrets)
 
 
-def _count_failure(
-    t: Transition, run: StageRun, identity_: Mapping[str, Any], error: Mapping[str, Any]
+def count_failure(
+    t: Transition,
+    run: StageRun,
+    identity_: Mapping[str, Any],
+    error: Mapping[str, Any],
+    *,
+    may_park: bool = True,
 ) -> None:
+    """Note by name what is not undone; ``may_park``: no operator has seen to it yet."""
     run.undo_failed += 1
     t.row.failed_compensations.append({**identity_, "error": error})
     t.record("CompensationFailed", {**identity_, "error": error})
-    if t.definition.saga_on_failed_undo == "park" and not t.row.status.is_terminal:
+    is_parking = may_park and t.definition.saga_on_failed_undo == "park"
+    if is_parking and not t.row.status.is_terminal:
         run.status = StageStatus.COMPENSATION_FAILED
         message = f"compensation of stage {run.stage!r} failed: {error['message']}"
         park(t, "compensation_failed", message, stage=run.stage)
+
+
+def failures_of(row: Instance, run: StageRun) -> list[dict[str, Any]]:
+    """Those of the failed compensations that are of one run."""
+    tasks = task_id(run.stage, run.pass_, 0)[:-1]
+    return [each for each in row.failed_compensations if each["task"].startswith(tasks)]
 
 
 def _mark_undone(run: StageRun) -> None:
@@ -318,7 +363,7 @@ def undo_succeeded(t: Transition, attempt: Attempt) -> None:
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
     t.record("CompensationCompleted", {**identity(attempt), "duration_s": duration_s})
-    _go_on(t, run)
+    go_on(t, run)
 
 
 def undo_failed(
@@ -336,8 +381,8 @@ def undo_failed(
     if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
         return
     release(t, attempt)
-    _count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
-    _go_on(t, run)
+    count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
+    go_on(t, run)
 
 
 def _wants_retry(
@@ -354,7 +399,8 @@ def _wants_retry(
         return False, Failure(failure.type, message, failure.stage, failure.task)
 
 
-def _go_on(t: Transition, run: StageRun) -> None:
+def go_on(t: Transition, run: StageRun) -> None:
+    """An undo has ended: undo what is next."""
     if run.undo_in_flight == 0 and run.ended_order > (t.row.undo_order or 0):
         _mark_undone(run)  # a late undo, of a stage that was done with
     if not t.row.status.is_terminal:
@@ -392,7 +438,7 @@ def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     attempt.acted = True
     t.change(attempt)
     error = {"type": "compensation_failed", "message": "a late undo below failed"}
-    _count_failure(t, t.run_of(attempt), identity(attempt), error)
+    count_failure(t, t.run_of(attempt), identity(attempt), error)
     if row.status.is_terminal:
         correct_end(t)
     return True
@@ -403,16 +449,12 @@ def undo_late(t: Transition, attempt: Attempt) -> None:
     run = t.run_of(attempt)
     plan = t.stage(attempt.stage).compensation
     is_undoing = t.row.undo_order is not None and not is_halted(t)
-    if plan is None or not is_undoing:
+    if plan is None or not is_undoing or t.row.undo_only not in {None, run.stage}:
         return
     width = len(plan.roles)
     is_passed = run.ended_order > (t.row.undo_order or 0) or run.undo_next > attempt.index * width
     if not is_passed:
         return
-    # Whole rounds: an undo that was sent before may have run before the effect did.
-    first = 0
-    while any(t.state.current(undo_id(attempt.task, first + each)) for each in range(width)):
-        first += width
-    for entry in range(first, first + width):
+    for entry in _next_round(t, plan, attempt.task):
         _send_undo(t, run, plan, attempt.index, entry)
-    _go_on(t, run)
+    go_on(t, run)

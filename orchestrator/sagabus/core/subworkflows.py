@@ -22,7 +22,8 @@ def child_of(state: InstanceState, attempt: Attempt) -> str:
         return child_id(state.row.id, attempt.task, attempt.attempt)
     task = task_id(attempt.stage, attempt.pass_, attempt.index)
     tries = state.attempts[task]
-    done = [each for each in tries if each.status is TaskStatus.SUCCEEDED]
+    # None has carried out what a person gave the result of.
+    done = [each for each in tries if each.status is TaskStatus.SUCCEEDED and each.agent]
     acted = [each for each in tries if each.acted]
     return child_id(state.row.id, task, (done or acted or tries)[-1].attempt)
 
@@ -71,7 +72,8 @@ def ask_again(
 def cancel(state: InstanceState, attempt: Attempt, reason: str) -> CommandChild:
     """End the instance that carries out ``attempt``; it undoes what it did, and tells."""
     child = child_of(state, attempt)
-    return CommandChild(child, "cancel", f"{child}-cancel", reason, state.row.id)
+    row = state.row
+    return CommandChild(child, "cancel", f"{child}-cancel", reason, row.id, not row.is_left)
 
 
 def pass_on(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sagabus.core import local, subworkflows
+from sagabus.core import local, parking, restoring, subworkflows
 from sagabus.core.commands import AuthorizeTask, DispatchTask, WithdrawTask
 from sagabus.core.definition import (
     CORE_ROLE,
@@ -126,12 +126,22 @@ def _new_task(
         status=TaskStatus.DISPATCHED,
         created_at=t.at,
         input=input_,
-        claim=stage.is_claimed and stage.kind == "agents",
+        claim=stage.kind == "agents" and (stage.is_claimed or t.row.restored_at is not None),
         is_once=stage.is_once,
         is_inline=run.total <= INLINE_TASKS and _is_small(input_),
         secrets=list(secrets),
         vars=dict(t.row.vars) if t.row.vars and stage.compensation is not None else None,
     )
+
+
+def give_result(t: Transition, run: StageRun, stage: Stage, index: int, output: Any) -> None:
+    """Make an attempt that nobody was asked for: a person says what the task gave."""
+    attempt = _new_task(t, run, stage, index, None, ())
+    attempt.attempt = len(t.state.attempts.get(attempt.task, ())) + 1
+    attempt.output = output
+    t.add(attempt)
+    close(t, attempt, TaskStatus.SUCCEEDED, is_acted=False)
+    release(t, attempt)
 
 
 def _is_small(value: Any) -> bool:
@@ -216,7 +226,9 @@ def send(t: Transition, attempt: Attempt) -> None:
         attempt.due_at = first_limit(t, attempt)
     t.change(attempt)
     _record_sent(t, attempt)
-    if not attempt.is_local:
+    if restoring.may_be_done(t.row, attempt):
+        parking.hold(t, attempt, restoring.MAY_BE_DONE)
+    elif not attempt.is_local:
         t.do(DispatchTask(attempt))
 
 
@@ -326,6 +338,17 @@ def end_retry(t: Transition, attempt: Attempt) -> None:
 def start_retry(t: Transition, attempt: Attempt) -> None:
     """Send the attempt after this one."""
     end_retry(t, attempt)
+    _open_next(t, attempt)
+
+
+def try_again(t: Transition, undo: Attempt) -> None:
+    """Send one more attempt of a compensation that has failed for good."""
+    t.run_of(undo).undo_in_flight += 1
+    t.row.in_flight += 1
+    _open_next(t, undo)
+
+
+def _open_next(t: Transition, attempt: Attempt) -> None:
     _open(
         t,
         replace(

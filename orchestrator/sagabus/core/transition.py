@@ -139,6 +139,15 @@ class Transition:
         self.row.answers[command] = answer
         self.do(AnswerCommand(command, answer))
 
+    def refuse(self, command: str, message: str) -> Ignored | None:
+        """Refuse a command: what it asks for makes no sense now."""
+        answer = Answer(ok=False, code="conflict", message=message)
+        # Without it nothing has changed. What carries out a stage may be undone, and so go on.
+        if self.row.status.is_terminal and self.row.parent is None:
+            return Ignored("refused_command", commands=(AnswerCommand(command, answer),))
+        self.answer(command, answer)
+        return None
+
     def stage(self, name: str) -> Stage:
         """The definition of a stage."""
         return self.definition.stages[name]

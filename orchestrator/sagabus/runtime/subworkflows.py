@@ -36,6 +36,8 @@ async def tell_instance(bus: Bus, instance: str, command: Saying) -> None:
             await _command(bus, command.child, "undo", arguments, command.parent.instance)
         case CommandChild():
             why: dict[str, Any] = {"reason": command.reason}
+            if command.name == "cancel":
+                why["compensate"] = command.is_undone
             await _command(bus, command.child, command.name, why, command.by, id_=command.command)
         case TellParent():
             await _tell_parent(bus, instance, command)

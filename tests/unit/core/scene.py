@@ -162,7 +162,7 @@ class Scene:
 
     def decide(self, event: Event | Parked) -> str | None:
         """Apply an event; the reason when it is ignored."""
-        before = self.row.status
+        before = self.row.phase
         seq = self.row.seq
         outcome = decide_fully(
             self.definition,
@@ -306,6 +306,16 @@ class Scene:
         self.decide(
             CancelRequested(self.at, command or f"command{self._commands}", "ann", "enough")
         )
+        return self.replies[-1]
+
+    def ask(
+        self, event: type[Any], *arguments: Any, command: str | None = None, **more: Any
+    ) -> Answer:
+        """Give a command: ``arguments`` are what its event has after its id."""
+        self._commands += 1
+        command = command or f"command{self._commands}"
+        more = {"by": "ann", "reason": "because", **more}
+        self.decide(event(self.at, command, *arguments, **more))
         return self.replies[-1]
 
     def park(self) -> "Scene":

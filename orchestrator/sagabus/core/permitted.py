@@ -1,0 +1,194 @@
+"""Which command makes sense in which status of an instance: the one table, for machine and guide.
+
+A cell says yes, yes where something else is true, or no with the reason. What a cell makes depend
+on more than the status is judged by the command's own function.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sagabus.core.instance import Instance, InstanceStatus
+
+CommandName = Literal[
+    "approve",
+    "reject",
+    "answer",
+    "pause",
+    "resume",
+    "cancel",
+    "cancel_no_compensate",
+    "skip",
+    "set_result",
+    "fail",
+    "resolve",
+    "retry",
+    "compensate",
+]
+COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What becomes of a command in a status; ``text``: where it is permitted, or why it is not."""
+
+    is_permitted: bool
+    text: str = ""
+
+
+_YES = Cell(True)
+S = InstanceStatus
+
+
+def _where(text: str) -> Cell:
+    return Cell(True, text)
+
+
+def _no(text: str) -> Cell:
+    return Cell(False, text)
+
+
+def _row(rest: Cell | None = None, **cells: Cell) -> Mapping[InstanceStatus, Cell]:
+    """A command's cells by status; ``rest``: of the statuses that are not named."""
+    row = {status: cells.get(status.value, rest) for status in InstanceStatus}
+    return {status: cell for status, cell in row.items() if cell is not None}
+
+
+def _ended(what: str, **others: Cell) -> dict[str, Cell]:
+    """Cells of an instance that has ended, for what then makes no sense."""
+    ends = ("completed", "failed", "rolled_back", "cancelled")
+    return {end: _no(f"the instance is {end}: nothing to {what}") for end in ends} | others
+
+
+_ASKED = _row(
+    pending=_no("the instance has not begun: nobody waits for an answer yet"),
+    running=_where("a stage waits for it"),
+    waiting=_where("a stage waits for it"),
+    paused=_where("a stage waits for it"),
+    needs_operator=_no("the instance needs an operator: it takes answers again when that is done"),
+    compensating=_no("the instance is being undone: nobody waits for an answer any more"),
+    **_ended("answer"),
+)
+_ACTIVE = _where("the stage has begun and has not ended")
+_LAST = _where("it is the stage of on_end, and runs")
+_NOT_BEGUN = _no("the instance has not begun: ask again when it has")
+_UNDO_FAILED = _where("a compensation of the stage failed")
+_STILL_GOING = _no("the instance is still going: skip, fail or set the result of a stage instead")
+_NOT_HELD = _no("the outcome of no final stage is unknown: nothing to resolve")
+
+_TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
+    "approve": _ASKED,
+    "reject": _ASKED,
+    "answer": _ASKED,
+    "pause": _row(
+        pending=_YES,
+        running=_YES,
+        waiting=_YES,
+        paused=_no("the instance is paused already{by}"),
+        needs_operator=_no("the instance needs an operator: nothing is sent until that is done"),
+        compensating=_where("it is not paused"),
+        **_ended("pause"),
+    ),
+    "resume": _row(
+        pending=_where("it is paused"),
+        running=_no("the instance is not paused"),
+        waiting=_no("the instance is not paused"),
+        paused=_YES,
+        needs_operator=_where("it is paused, or the engine failed on it: it tries once more"),
+        compensating=_where("it is paused"),
+        **_ended("resume"),
+    ),
+    "cancel": _row(
+        pending=_YES,
+        running=_YES,
+        waiting=_YES,
+        paused=_YES,
+        needs_operator=_YES,
+        compensating=_where("it is paused: the undo goes on"),
+        **_ended("cancel"),
+    ),
+    "cancel_no_compensate": _row(
+        pending=_YES,
+        running=_YES,
+        waiting=_YES,
+        paused=_YES,
+        needs_operator=_YES,
+        compensating=_no(
+            "the instance is being undone already: skip the stage whose compensation is stuck"
+        ),
+        **_ended("cancel"),
+    ),
+    "skip": _row(
+        pending=_NOT_BEGUN,
+        running=_ACTIVE,
+        waiting=_ACTIVE,
+        paused=_ACTIVE,
+        needs_operator=_where(
+            "the stage has not ended, or failed after a final stage, or is not undone"
+        ),
+        compensating=_where("the stage is being undone, or is that of on_end"),
+        **_ended("skip", failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
+    ),
+    "set_result": _row(
+        pending=_NOT_BEGUN,
+        running=_ACTIVE,
+        waiting=_ACTIVE,
+        paused=_ACTIVE,
+        needs_operator=_where(
+            "the stage has not ended, or failed after a final stage, or is not undone"
+        ),
+        compensating=_where("the stage is being undone, or is that of on_end"),
+        **_ended("set", failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
+    ),
+    "fail": _row(
+        pending=_NOT_BEGUN,
+        running=_ACTIVE,
+        waiting=_ACTIVE,
+        paused=_ACTIVE,
+        needs_operator=_ACTIVE,
+        compensating=_LAST,
+        **_ended("fail"),
+    ),
+    "resolve": _row(
+        rest=_NOT_HELD,
+        needs_operator=_where("the outcome of the final stage is unknown"),
+    ),
+    "retry": _row(
+        pending=_NOT_BEGUN,
+        running=_STILL_GOING,
+        waiting=_STILL_GOING,
+        paused=_STILL_GOING,
+        needs_operator=_where("it failed after a final stage, or a compensation failed"),
+        compensating=_no("the instance is being undone: ask again when it has ended"),
+        completed=_no("the instance is completed: start a new one"),
+        failed=_YES,
+        rolled_back=_YES,
+        cancelled=_YES,
+    ),
+    "compensate": _row(
+        pending=_no("the instance has not begun: there is nothing to undo"),
+        running=_no("the instance is still going: cancel it, and what it did is undone"),
+        waiting=_no("the instance is still going: cancel it, and what it did is undone"),
+        paused=_no("the instance is still going: cancel it, and what it did is undone"),
+        needs_operator=_where("it failed after a final stage, or a compensation failed"),
+        compensating=_no("the instance is being undone already"),
+        completed=_YES,
+        failed=_where("not everything is undone"),
+        rolled_back=_no("the instance is rolled_back: everything is undone"),
+        cancelled=_where("not everything is undone"),
+    ),
+}
+
+
+def cell(command: CommandName, status: InstanceStatus) -> Cell:
+    """What becomes of ``command`` in ``status``."""
+    return _TABLE[command][status]
+
+
+def refusal(command: CommandName, row: Instance) -> str | None:
+    """Why ``command`` makes no sense in the status of an instance; None: it may."""
+    found = _TABLE[command][row.status]
+    if found.is_permitted:
+        return None
+    by = row.paused.by if row.paused is not None else ""
+    return found.text.format(by=f" by {by}" if by else "")

@@ -1,0 +1,160 @@
+"""Repair of one stage that does not get on: a person skips it, says what it gave, or fails it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sagabus.core import ending, repair_undo, saga, stages
+from sagabus.core.events import FailRequested, ResultSet, SkipRequested
+from sagabus.core.instance import (
+    Answer,
+    Attempt,
+    Failure,
+    StageRun,
+    StageStatus,
+    TaskStatus,
+    run_key,
+    task_id,
+)
+from sagabus.core.scope import width
+from sagabus.core.seen import newer_than, not_active
+from sagabus.core.tasks import close, end_retry, give_result, may_have_acted, release, withdraw
+from sagabus.core.transition import MAX_SENT, Ignored, Transition
+
+
+def skip(t: Transition, event: SkipRequested) -> Ignored | None:
+    """Go on as if the stage's condition were false; or without undoing the stage."""
+    run = _active_run(t, event.stage)
+    if run is None:
+        return repair_undo.give_up(t, event)
+    why_not = _why_not(t, run, event.attempt)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    _stop(t, run, event.by, event.reason)
+    stages.skip_run(t, run, by=event.by, reason=event.reason)
+    return _done(t, event)
+
+
+def set_result(t: Transition, event: ResultSet) -> Ignored | None:
+    """End the stage with that output for every task that gave none; or call it undone by hand."""
+    run = _active_run(t, event.stage)
+    if run is None:
+        return repair_undo.believe(t, event)
+    why_not = _why_not(t, run, event.attempt) or _why_no_result(t, run)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    stage = t.stage(run.stage)
+    _stop(t, run, event.by, event.reason)
+    run.total = width(stage, run)
+    for index in _without_result(t, run, run.total):
+        give_result(t, run, stage, index, event.output)
+    run.next_index = run.succeeded = run.total
+    run.failed = 0
+    run.error = None
+    data: dict[str, Any] = {"stage": run.stage, "by": event.by, "reason": event.reason}
+    t.record("StageResultSet", data)
+    data["next"] = stages.succeed_run(t, run)
+    data["stage_duration_s"] = (t.at - run.started_at).total_seconds()
+    return _done(t, event)
+
+
+def fail(t: Transition, event: FailRequested) -> Ignored | None:
+    """End the stage as failed: its routes fire, or the workflow fails."""
+    run = _active_run(t, event.stage)
+    if run is None:
+        return t.refuse(event.command, not_active(t, event.stage))
+    why_not = _why_not(t, run, event.attempt)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    _stop(t, run, event.by, event.reason)
+    data = {"stage": run.stage, "by": event.by, "reason": event.reason}
+    t.record("StageFailRequested", data)
+    why = f": {event.reason}" if event.reason else ""
+    message = f"failed by {event.by or 'an operator'}{why}"
+    stages.fail_run(t, run, Failure("failed_by_operator", message, run.stage))
+    return _done(t, event)
+
+
+def _active_run(t: Transition, stage: str) -> StageRun | None:
+    """The run of a stage that still goes forward; None also where it is only waited for."""
+    if not stages.is_forward(t.row):
+        return None
+    return next((run for _, run in t.active_runs() if run.stage == stage), None)
+
+
+def _why_not(t: Transition, run: StageRun, seen: str | None) -> str | None:
+    """Why a person cannot end a run that is under way."""
+    newest = [t.state.current(task) for task in _tasks(run)]
+    for attempt in newest:
+        if attempt is not None and attempt.is_open and attempt.is_intent:
+            what = "is not known" if attempt.is_held else "is still to be told"
+            return (
+                f"stage {run.stage!r} is final, and whether {attempt.task} had its effect {what}: "
+                f"{'resolve it' if attempt.is_held else 'wait for it'}"
+            )
+    return newer_than(t, run, seen)
+
+
+def _why_no_result(t: Transition, run: StageRun) -> str | None:
+    """Why a person cannot say what a run gave."""
+    stage = t.stage(run.stage)
+    if stage.kind == "inquiry":
+        return f"stage {run.stage!r} asks a question: answer it instead"
+    if stage.kind == "block":
+        return f"stage {run.stage!r} consists of stages: set the results of those instead"
+    if stage.items is not None and run.items is None:
+        return f"stage {run.stage!r} has not made its list yet: approve or skip it instead"
+    missing = sum(1 for _ in _without_result(t, run, width(stage, run)))
+    if missing > MAX_SENT:
+        return (
+            f"stage {run.stage!r} has {missing} tasks without a result, and at most {MAX_SENT} "
+            "can be given one: skip it instead"
+        )
+    return None
+
+
+def _tasks(run: StageRun) -> Iterator[str]:
+    return (task_id(run.stage, run.pass_, index) for index in range(run.next_index))
+
+
+def _without_result(t: Transition, run: StageRun, total: int) -> Iterator[int]:
+    for index in range(total):
+        tries = t.state.attempts.get(task_id(run.stage, run.pass_, index), ())
+        if all(each.status is not TaskStatus.SUCCEEDED for each in tries):
+            yield index
+
+
+def _stop(t: Transition, run: StageRun, by: str, reason: str) -> None:
+    """Take back what is open of a run and of the stages in it; what may have acted stays known."""
+    key = run_key(run.stage, run.pass_)
+    if key in t.row.unfilled:
+        t.row.unfilled.remove(key)
+    if run.gate is not None and run.gate.decision is None:
+        run.gate.decision = "withdrawn"
+        run.gate.by, run.gate.at, run.gate.reason = by, t.at, reason
+    for name in t.stage(run.stage).children:
+        child = t.row.runs.get(run_key(name, run.pass_))
+        if child is not None and child.ended_at is None:
+            _stop(t, child, by, reason)
+            saga.end_run(t, child, StageStatus.CANCELLED)
+    for task in _tasks(run):
+        attempt = t.state.current(task)
+        if attempt is not None and attempt.is_open:
+            _take_back(t, attempt)
+            run.failed += 1
+    run.total = run.next_index
+
+
+def _take_back(t: Transition, attempt: Attempt) -> None:
+    if attempt.retry:
+        end_retry(t, attempt)
+    else:
+        is_acted = may_have_acted(attempt)
+        close(t, attempt, TaskStatus.CANCELLED, is_acted=is_acted)
+        withdraw(t, attempt, "withdrawn")
+    release(t, attempt)
+
+
+def _done(t: Transition, event: SkipRequested | ResultSet | FailRequested) -> None:
+    ending.settle(t)
+    result = {"id": t.row.id, "status": t.row.status, "stage": event.stage}
+    t.answer(event.command, Answer(ok=True, result=result))

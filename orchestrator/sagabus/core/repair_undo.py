@@ -1,0 +1,198 @@
+"""Repair of an undo: what stands is undone on request, what failed is tried again or given up."""
+
+from sagabus.core import ending, saga, stages
+from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
+from sagabus.core.instance import (
+    Answer,
+    Attempt,
+    InstanceStatus,
+    StageRun,
+    StageStatus,
+    TaskStatus,
+)
+from sagabus.core.parking import unpark
+from sagabus.core.preview import what_would_be_undone
+from sagabus.core.seen import newer_than, not_active
+from sagabus.core.tasks import close, end_retry, identity, release, withdraw
+from sagabus.core.transition import Ignored, Transition
+
+
+def compensate(t: Transition, event: CompensateRequested) -> Ignored | None:
+    """Undo what stands, of one stage or of all; what failed to be undone is tried again."""
+    why_not = _why_not(t, event)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    undone = what_would_be_undone(t.definition, t.state, event.stage)
+    _start(t, event, event.stage)
+    names = list(dict.fromkeys(each.stage for each in undone))
+    t.answer(
+        event.command,
+        Answer(ok=True, result={"id": t.row.id, "status": t.row.status, "stages": names}),
+    )
+    return None
+
+
+def try_again(t: Transition, event: RetryRequested, stage: str) -> Ignored | None:
+    """Try the compensations of a stage again that failed."""
+    _start(t, event, stage)
+    result = {"id": t.row.id, "status": t.row.status, "undoing": stage}
+    t.answer(event.command, Answer(ok=True, result=result))
+    return None
+
+
+def _why_not(t: Transition, event: CompensateRequested) -> str | None:
+    row = t.row
+    if event.stage is not None and event.stage not in t.definition.stages:
+        return f"workflow {row.workflow!r} has no stage {event.stage!r}"
+    if row.parked and not {each.cause for each in row.parked} & {
+        "after_final",
+        "compensation_failed",
+    }:
+        return "the instance has neither failed nor ended: cancel it, and what it did is undone"
+    if any(each.cause == "intent_unknown" for each in row.parked):
+        return "the outcome of a final stage is unknown: resolve it first"
+    if not what_would_be_undone(t.definition, t.state, event.stage):
+        where = "of it" if event.stage is None else f"of stage {event.stage!r}"
+        return f"nothing {where} stands that could be undone"
+    return None
+
+
+def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
+    """Undo from the newest run down once more: what is done with is passed over."""
+    row = t.row
+    t.record("UndoRequested", {"by": event.by, "reason": event.reason, "stage": stage})
+    runs = failed_runs(t, stage)
+    for run in runs:
+        _try_again(t, run)
+    if not stages.is_forward(row):
+        if row.status.is_terminal or row.undo_order is None:
+            row.undo_only = stage
+            row.undo_order = row.ended_count
+        row.undo_asked, row.is_left = True, False
+        row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
+        row.ended_at = row.outcome = None
+        row.phase = InstanceStatus.COMPENSATING
+    unpark(t, "after_final")
+    unpark(t, "compensation_failed", stage=stage)
+    saga.proceed(t)
+    ending.settle(t)
+
+
+def failed_runs(t: Transition, stage: str | None) -> list[StageRun]:
+    """Runs of a stage, or of all, with compensations that failed."""
+    return [run for run in t.row.runs.values() if run.undo_failed and stage in {None, run.stage}]
+
+
+def _try_again(t: Transition, run: StageRun) -> None:
+    """Forget the failures of a run's compensations, and send those again when it is its turn."""
+    plan = t.stage(run.stage).compensation
+    failed = _forget_failures(t, run)
+    if plan is None:
+        return
+    if not stages.is_forward(t.row):
+        run.undo_again += failed
+        return
+    for task in failed:  # of what came late: nothing else is undone now
+        saga.send_again(t, run, plan, task)
+
+
+def _forget_failures(t: Transition, run: StageRun) -> list[str]:
+    failures = saga.failures_of(t.row, run)
+    for each in failures:
+        t.row.failed_compensations.remove(each)
+    run.undo_failed = 0
+    return [each["task"] for each in failures]
+
+
+def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
+    """Go on without the undo of a stage: it stays named as one that failed."""
+    runs = _being_undone(t, event.stage)
+    why_not = _why_not_by_hand(t, event, runs)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    t.record("CompensationSkipped", _who(event))
+    why = f": {event.reason}" if event.reason else ""
+    error = {"type": "skipped", "message": f"skipped by {event.by or 'an operator'}{why}"}
+    for run in runs:
+        run.undo_again.clear()
+        for undo in _open_undos(t, run):
+            _take_back(t, undo)
+            saga.count_failure(t, run, identity(undo), error, may_park=False)
+        run.status = StageStatus.COMPENSATION_FAILED
+    return _done(t, event)
+
+
+def believe(t: Transition, event: ResultSet) -> Ignored | None:
+    """Take it from a person that what a stage did is gone."""
+    runs = _being_undone(t, event.stage)
+    why_not = _why_not_by_hand(t, event, runs)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    t.record("StageUndoneByHand", _who(event))
+    plan = t.stage(event.stage).compensation
+    width = len(plan.roles) if plan is not None else 0
+    for run in runs:
+        run.undo_again.clear()
+        for undo in _open_undos(t, run):
+            _take_back(t, undo)
+        _forget_failures(t, run)
+        run.undo_next = run.next_index * width
+        run.undo_sent = max(run.undo_sent, 1)
+        run.is_undone_by_hand = True
+        run.status = StageStatus.COMPENSATED
+    return _done(t, event)
+
+
+def _being_undone(t: Transition, stage: str) -> list[StageRun]:
+    """Runs of a stage whose undo failed, or is under way."""
+    return [
+        run
+        for run in t.row.runs.values()
+        if run.stage == stage and (run.undo_failed or run.undo_in_flight or run.undo_again)
+    ]
+
+
+def _why_not_by_hand(
+    t: Transition, event: SkipRequested | ResultSet, runs: list[StageRun]
+) -> str | None:
+    if not runs:
+        return not_active(t, event.stage)
+    return newer_than(t, runs[-1], event.attempt)
+
+
+def _open_undos(t: Transition, run: StageRun) -> list[Attempt]:
+    return [
+        tries[-1]
+        for tries in t.state.attempts.values()
+        if tries[-1].kind == "compensation"
+        and tries[-1].is_open
+        and (tries[-1].stage, tries[-1].pass_) == (run.stage, run.pass_)
+    ]
+
+
+def _take_back(t: Transition, undo: Attempt) -> None:
+    if undo.retry:
+        end_retry(t, undo)
+    else:
+        close(t, undo, TaskStatus.CANCELLED, is_acted=True)
+        withdraw(t, undo, "withdrawn")
+    release(t, undo)
+
+
+def _done(t: Transition, event: SkipRequested | ResultSet) -> None:
+    row = t.row
+    unpark(t, "compensation_failed", stage=event.stage)
+    if row.status.is_terminal:
+        said = row.status, row.rollback
+        row.status = saga.outcome(t)
+        if (row.status, row.rollback) != said:
+            t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+    else:
+        saga.proceed(t)
+        ending.settle(t)
+    result = {"id": row.id, "status": row.status, "stage": event.stage}
+    t.answer(event.command, Answer(ok=True, result=result))
+
+
+def _who(event: SkipRequested | ResultSet) -> dict[str, str]:
+    return {"stage": event.stage, "by": event.by, "reason": event.reason}
