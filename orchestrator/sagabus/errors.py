@@ -17,6 +17,7 @@
     │   ├── StoreUnavailableError                       outcome of the call unknown, or never sent
     │   ├── PartitionLostError(partition)               another owner has raised the epoch
     │   ├── VersionConflictError(instance_id)           a row is not what this owner wrote last
+    │   ├── OutdatedStoreError                          the bus has seen more than is stored
     │   └── MigrationError                              changed, missing or newer migration files
     ├── BusError
     │   ├── BusUnavailableError
@@ -154,6 +155,10 @@ class VersionConflictError(StoreError):
     def __init__(self, message: str, *, instance_id: str) -> None:
         self.instance_id = instance_id
         super().__init__(message)
+
+
+class OutdatedStoreError(StoreError):
+    """The bus has seen more of the database than is stored: it was restored from a backup."""
 
 
 class MigrationError(StoreError):

@@ -37,6 +37,9 @@ VARIABLES: Final[Mapping[str, str]] = {
     "secret_key_file": "SAGABUS_SECRET_KEY_FILE",
 }
 
+#: What is said once, of one start: a variable would stay, and say it of every one.
+_FLAGS_ONLY: Final = ("after_restore",)
+
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _SURREAL_SCHEMES: Final = ("ws", "wss", "surrealkv", "mem")
 
@@ -72,6 +75,8 @@ class Settings(BaseModel):
     #: key in ``data_dir`` for an embedded database; no secrets on a server.
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
+    #: The database was restored from a backup, and is to be gone on from.
+    after_restore: bool = False
     #: Who wants everything paused before anything is sent; None: nobody.
     paused_by: str | None = None
 
@@ -84,7 +89,8 @@ class Settings(BaseModel):
         """
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
-        for name, variable in VARIABLES.items():
+        for name in (*VARIABLES, *_FLAGS_ONLY):
+            variable = VARIABLES.get(name, "")
             if (flag := flags.get(name)) is not None:
                 values[name], origin[name] = flag, f"--{_flag_name(name)}"
             elif environ.get(variable, "").strip():

@@ -88,6 +88,16 @@ MaxDeliver = Annotated[
 ]
 
 
+AfterRestore = Annotated[
+    bool,
+    typer.Option(
+        "--after-restore",
+        help="Once, after the database was restored from a backup: all tasks are sent again,"
+        " flagged; final ones that may be done are held.",
+    ),
+]
+
+
 @app.command()
 def up(
     config: Config = None,
@@ -99,6 +109,7 @@ def up(
     connect_timeout: ConnectTimeout = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    is_after_restore: AfterRestore = False,
     is_json: Json = False,
 ) -> None:
     """Run everything in one process, with its own database and NATS server, until Ctrl-C.
@@ -113,6 +124,7 @@ def up(
         "connect_timeout_s": connect_timeout,
         "log_level": log_level,
         "log_format": log_format,
+        "after_restore": is_after_restore or None,
     }
     environ = {name: value for name, value in os.environ.items() if name not in _MANAGED}
     _run(flags, environ, with_agents=with_agents, is_json=is_json)
@@ -133,6 +145,7 @@ def orchestrator(
     connect_timeout: ConnectTimeout = None,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
+    is_after_restore: AfterRestore = False,
     is_json: Json = False,
 ) -> None:
     """Run an orchestrator on servers that run already, until Ctrl-C or SIGTERM.
@@ -153,6 +166,7 @@ def orchestrator(
         "connect_timeout_s": connect_timeout,
         "log_level": log_level,
         "log_format": log_format,
+        "after_restore": is_after_restore or None,
     }
     if not nats_url and not os.environ.get("SAGABUS_NATS_URL"):
         raise typer.BadParameter(

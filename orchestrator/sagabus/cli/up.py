@@ -17,7 +17,12 @@ from sagabus.cli.collector import collect_rarely
 from sagabus.cli.data_dir import Endpoints, announced, locked
 from sagabus.cli.demo_agents import demo_agents
 from sagabus.cli.output import say, say_json
-from sagabus.errors import BusUnavailableError, SagabusError, StoreUnavailableError
+from sagabus.errors import (
+    BusUnavailableError,
+    OutdatedStoreError,
+    SagabusError,
+    StoreUnavailableError,
+)
 from sagabus.observe.logging import configure
 from sagabus.settings import Settings
 
@@ -109,6 +114,10 @@ class _Process:
             raise BusUnavailableError(
                 f"{error}; start NATS there, or correct --nats-url"
             ) from error
+        except OutdatedStoreError as error:
+            settings = self._settings
+            place = f"{settings.store_url}, bus {settings.nats_address}"
+            raise OutdatedStoreError(f"{place}: {error}") from error
 
     def _say(self, endpoints: Endpoints, workflows: int) -> None:
         if self._is_json:

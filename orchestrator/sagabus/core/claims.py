@@ -37,13 +37,9 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
     if attempt.claim_id == event.claim:
         _repeat(t, attempt, event)
         return None
-    may_run_already = attempt.status is TaskStatus.RUNNING or not attempt.claim
-    if may_run_already and not event.is_presence_known:
-        return Ignored("presence_not_known_yet")
-    if may_run_already and event.is_running_elsewhere:
-        return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
-    if may_run_already and t.at - (attempt.started_at or attempt.created_at) < UNHEARD:
-        return Ignored("presence_not_known_yet")
+    ignored = _not_now(t, attempt, event)
+    if ignored is not None:
+        return ignored
     if attempt.is_intent:
         hold(t, attempt, f"it was delivered again, and {attempt.agent} has not told how it ended")
         t.do(_answer(event, "hold"))
@@ -55,6 +51,20 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         _forget(t, attempt, event)
     else:
         _run(t, attempt, event)
+    return None
+
+
+def _not_now(t: Transition, attempt: Attempt, event: ClaimReceived) -> Ignored | None:
+    """Why an attempt that somebody may be running already is not begun now; None: it may be."""
+    may_run_already = attempt.status is TaskStatus.RUNNING or not attempt.claim
+    if not may_run_already and t.row.restored_at is None:
+        return None
+    if not event.is_presence_known:
+        return Ignored("presence_not_known_yet")
+    if event.is_running_elsewhere:
+        return Ignored("claim_of_running_attempt", commands=(_answer(event, "later"),))
+    if may_run_already and t.at - (attempt.started_at or attempt.created_at) < UNHEARD:
+        return Ignored("presence_not_known_yet")
     return None
 
 

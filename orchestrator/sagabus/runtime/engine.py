@@ -58,6 +58,8 @@ class Engine:
     clock: Callable[[], datetime] = utc_now
     holds: Holds = field(default_factory=Holds)
     listeners: list[Listener] = field(default_factory=list)
+    #: Partitions of a restored database that were not begun again yet.
+    restoring: set[int] = field(default_factory=set)
 
     def knows_presence(self) -> bool:
         """Whether an agent that was not heard of on the present connection is gone."""

@@ -63,7 +63,8 @@ def task_message(
         "role": attempt.role,
         "action": attempt.action,
         "claim": attempt.claim,
-        "resent": bool(resend),
+        # What a restored database does not know may have been sent before.
+        "resent": bool(resend) or row.restored_at is not None,
         "idempotency_key": f"{row.id}:{attempt.task}",
         "timeout_s": None if timeout is None else timeout.total_seconds(),
         "trace": row.trace,

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from sagabus.errors import BusError, PartitionLostError
-from sagabus.ports import Leases
+from sagabus.ports import Leases, Mark
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.partition import PartitionLoop
 
@@ -55,6 +55,7 @@ class Ownership:
         """Serve until ``stop``."""
         numbers = range(self._engine.bus.partitions)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_marks())
             if self._leases is None:
                 for number in numbers:
                     group.create_task(self._serve_alone(number))
@@ -77,6 +78,22 @@ class Ownership:
                     hint="another orchestrator uses this database: run both with --nats on one bus",
                 )
                 await self._pause()
+
+    async def _keep_marks(self) -> None:
+        """Tell the bus how far the database is: beside the loops, never in their way."""
+        bus, told = self._engine.bus, dict[int, Mark]()
+        while not self._stopping.is_set():
+            await self._pause()
+            for number, loop in list(self.loops.items()):
+                mark = loop.mark
+                if mark is None or told.get(number) == mark:
+                    continue
+                try:
+                    await bus.write_mark(number, mark)
+                except BusError as error:
+                    log.debug("mark_not_written", partition=number, error=str(error))
+                else:
+                    told[number] = mark
 
     async def _serve(self, number: int) -> None:
         loop = PartitionLoop(number, self._engine)

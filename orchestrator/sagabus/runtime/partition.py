@@ -9,6 +9,7 @@ One file, because the order of its steps is the promise that it keeps.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from time import monotonic, perf_counter
@@ -17,20 +18,23 @@ from typing import TypeVar
 import structlog
 
 from sagabus.core.commands import SetTimer
+from sagabus.core.events import DatabaseRestored
 from sagabus.core.instance import InstanceState
 from sagabus.core.timers import timers_of
 from sagabus.errors import (
     BusUnavailableError,
     InvariantError,
+    OutdatedStoreError,
     PartitionLostError,
     StoreError,
     StoreUnavailableError,
 )
-from sagabus.ports import Batch, Delivery, Inbox
+from sagabus.ports import Batch, Delivery, Inbox, Mark
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
 from sagabus.runtime.keeping_back import KeepingBack
 from sagabus.runtime.outward import carry_out
+from sagabus.runtime.restoring import refuse_outdated
 from sagabus.runtime.retelling import tell_again
 from sagabus.runtime.roster import Key, Roster
 from sagabus.runtime.timer_queue import TimerQueue
@@ -103,6 +107,11 @@ class PartitionLoop:
         """Instances that cannot be gone on with: id and reason."""
         return [*self._corrupt, *self._roster.unreadable.items()]
 
+    @property
+    def mark(self) -> Mark | None:
+        """How far the partition is stored; None while it is not served."""
+        return Mark(self._epoch, self._batch) if self.is_serving else None
+
     def state_of(self, instance: str) -> InstanceState | None:
         """An unfinished instance as far as it is in memory: its row and its open attempts."""
         return self._roster.get(instance)
@@ -136,6 +145,7 @@ class PartitionLoop:
 
         Raises:
             PartitionLostError: another owner has.
+            OutdatedStoreError: the database is older than the bus.
         """
         bus = self._engine.bus
         try:
@@ -151,7 +161,7 @@ class PartitionLoop:
                     self._bus_failed_at = monotonic()
                     log.warning("bus_away", partition=self.number, error=str(error))
                     await self._bus_back()
-                except PartitionLostError:
+                except (PartitionLostError, OutdatedStoreError):
                     raise
                 except InvariantError as error:
                     # What it was to be changed into cannot be stored: parked on the next try.
@@ -192,7 +202,8 @@ class PartitionLoop:
         engine = self._engine
         self.status = "taking"
         self._taken_at = engine.clock()
-        claim = await self._patiently(lambda: engine.store.take_partition(self.number))
+        above = await self._above()
+        claim = await self._patiently(lambda: engine.store.take_partition(self.number, above))
         self._epoch, self._batch, self._published = claim.epoch, claim.batch, claim.published
         self._inbox = await engine.bus.open_inbox(self.number, claim.epoch)
         found = await self._patiently(lambda: engine.store.load_active(self.number))
@@ -205,6 +216,11 @@ class PartitionLoop:
                 self._timers.add(state.row.id, timer)
         await tell_again(engine.bus, claim, self._roster.states(), self._load)
         self._published = claim.batch
+        if self.number in engine.restoring:
+            await self._begin_again()
+        # Last: until then a start without the operator's word is refused.
+        await engine.bus.write_mark(self.number, Mark(self._epoch, self._batch))
+        engine.restoring.discard(self.number)
         self.status = "serving"
         log.info(
             "partition_taken",
@@ -212,6 +228,28 @@ class PartitionLoop:
             epoch=claim.epoch,
             instances=len(self._roster),
         )
+
+    async def _above(self) -> int:
+        """The epoch to begin beyond: of a restored database, what its lost future had."""
+        engine = self._engine
+        if self.number not in engine.restoring:
+            numbers = [self.number]
+            await self._patiently(lambda: refuse_outdated(engine.store, engine.bus, numbers))
+            return 0
+        known = await engine.bus.read_mark(self.number)
+        return 0 if known is None else known.epoch
+
+    async def _begin_again(self) -> None:
+        """Tell every instance that the database was restored, before anything of it is sent."""
+        ids = [state.row.id for state in self._roster.states()]
+        limit = self._engine.limits.batch
+        for start in range(0, len(ids), limit):
+            turn = Turn(self._engine.clock(), (), ())
+            turn.own = [(each, DatabaseRestored(turn.at)) for each in ids[start : start + limit]]
+            await self._intake().decide(turn, ())
+            await self._store_and_tell(turn)
+            self._settle(turn)
+        log.warning("database_restored", partition=self.number, instances=len(ids))
 
     async def _load(self, instance: str) -> InstanceState | None:
         return await self._patiently(lambda: self._engine.store.load_instance(instance))
@@ -240,6 +278,9 @@ class PartitionLoop:
         if self._published == self._batch:
             batch = Batch(self.number, self._epoch, self._batch + 1, self._batch + 1)
             await self._engine.store.commit(batch)
+            self._batch = batch.number
+        with suppress(BusUnavailableError):
+            await self._engine.bus.write_mark(self.number, Mark(self._epoch, self._batch))
 
     async def _drop(self) -> None:
         if self._inbox is not None:
@@ -292,13 +333,24 @@ class PartitionLoop:
         again = await self._without_news(inbox, is_idle=not deliveries)
         if not (deliveries or commands or due or again or turn.own):
             return
-        intake = Intake(self._engine, self._roster, self._patiently, self._poisoned)
+        intake = self._intake()
         await intake.decide(turn, due)
         again += [key for key, is_new in free if not is_new]
         if again:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
         if free:
             await intake.send_again(turn, [key for key, is_new in free if is_new], "")
+        kept = await self._store_and_tell(turn)
+        await inbox.ack(deliveries)
+        self._settle(turn)
+        for key, is_new in kept:
+            self._roster.keep_back(key, is_new=is_new)
+
+    def _intake(self) -> Intake:
+        return Intake(self._engine, self._roster, self._patiently, self._poisoned)
+
+    async def _store_and_tell(self, turn: Turn) -> list[tuple[Key, bool]]:
+        """Commit a turn, then carry it out; gives the attempts that a hold kept back."""
         await self._commit(turn)
         self._tell_here(turn)
         kept = self._keeping_back.sift(turn)
@@ -308,10 +360,7 @@ class PartitionLoop:
             self._record(turn)  # it is stored, whoever has heard of it
         self._published = self._batch
         self._bus_failures = 0
-        await inbox.ack(deliveries)
-        self._settle(turn)
-        for key, is_new in kept:
-            self._roster.keep_back(key, is_new=is_new)
+        return kept
 
     async def _due_timers(self, inbox: Inbox, now: datetime) -> list[tuple[str, SetTimer]]:
         """Timers that may fire: the inbox has been read past their due time."""
