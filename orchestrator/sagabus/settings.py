@@ -38,7 +38,7 @@ VARIABLES: Final[Mapping[str, str]] = {
 }
 
 #: What is said once, of one start: a variable would stay, and say it of every one.
-_FLAGS_ONLY: Final = ("after_restore",)
+_FLAGS_ONLY: Final = ("after_restore", "paused_by")
 
 _NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _SURREAL_SCHEMES: Final = ("ws", "wss", "surrealkv", "mem")

@@ -1,18 +1,26 @@
-"""Commands that change something: start, approve, reject, answer, pause, resume, cancel."""
+"""Commands that people give as a matter of course: start, approve, reject, answer."""
 
 import secrets
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sagabus.cli import follow
-from sagabus.cli.client import Api, instance_path, workflow_path
-from sagabus.cli.options import InstanceId, Json, StageName, Url, json_of, parameters_of, who
+from sagabus.cli.client import Api, workflow_path
+from sagabus.cli.giving import command, report
+from sagabus.cli.options import (
+    InstanceId,
+    Json,
+    Reason,
+    StageName,
+    Url,
+    json_of,
+    parameters_of,
+    who,
+)
 from sagabus.cli.output import say, say_json
 
 app = typer.Typer()
-
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
 
 
 @app.command()
@@ -78,21 +86,21 @@ def approve(
     url: Url = None,
 ) -> None:
     """Let a waiting stage go on."""
-    reply = _command(url, instance, "approve", {"stage": stage, "reason": reason})
-    _report(reply, f"{instance}: stage {stage} approved", is_json=is_json)
+    reply = command(Api(url), instance, "approve", {"stage": stage, "reason": reason})
+    report(reply, f"{instance}: stage {stage} approved", is_json=is_json)
 
 
 @app.command()
 def reject(
     instance: InstanceId,
     stage: StageName,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")],
+    reason: Reason,
     is_json: Json = False,
     url: Url = None,
 ) -> None:
     """Refuse a waiting stage: the workflow fails and is undone."""
-    reply = _command(url, instance, "reject", {"stage": stage, "reason": reason})
-    _report(reply, f"{instance}: stage {stage} rejected", is_json=is_json)
+    reply = command(Api(url), instance, "reject", {"stage": stage, "reason": reason})
+    report(reply, f"{instance}: stage {stage} rejected", is_json=is_json)
 
 
 @app.command()
@@ -100,53 +108,11 @@ def answer(
     instance: InstanceId,
     stage: StageName,
     data: Annotated[str, typer.Option("--data", metavar="JSON", help="The answer.")],
+    reason: Reason = "",
     is_json: Json = False,
     url: Url = None,
 ) -> None:
     """Answer the question that a stage asks."""
-    document = {"stage": stage, "data": json_of(data, "--data")}
-    reply = _command(url, instance, "answer", document)
-    _report(reply, f"{instance}: stage {stage} answered", is_json=is_json)
-
-
-@app.command()
-def pause(
-    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
-) -> None:
-    """Send nothing more of an instance; what was sent runs to its end."""
-    reply = _command(url, instance, "pause", {"reason": reason})
-    _report(reply, f"{instance}: paused", is_json=is_json)
-
-
-@app.command()
-def resume(
-    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
-) -> None:
-    """Let a paused instance go on."""
-    reply = _command(url, instance, "resume", {"reason": reason})
-    _report(reply, f"{instance}: goes on", is_json=is_json)
-
-
-@app.command()
-def cancel(
-    instance: InstanceId, reason: Reason = "", is_json: Json = False, url: Url = None
-) -> None:
-    """End an instance and undo what it did."""
-    reply = _command(url, instance, "cancel", {"reason": reason})
-    status = reply["result"]["status"]
-    _report(
-        reply,
-        f"{instance}: {'cancelled' if status == 'cancelled' else f'is cancelled, now {status}'}",
-        is_json=is_json,
-    )
-
-
-def _command(url: str | None, instance: str, name: str, document: dict[str, Any]) -> Any:
-    return Api(url).post(instance_path(instance, name), {**document, "by": who()})
-
-
-def _report(reply: Any, words: str, *, is_json: bool) -> None:
-    if is_json:
-        say_json(reply)
-    else:
-        say(words)
+    document = {"stage": stage, "data": json_of(data, "--data"), "reason": reason}
+    reply = command(Api(url), instance, "answer", document)
+    report(reply, f"{instance}: stage {stage} answered", is_json=is_json)

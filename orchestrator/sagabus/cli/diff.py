@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from pydantic import TypeAdapter
 from rich.text import Text
 
 from sagabus.cli.output import clean, say, say_json
@@ -34,6 +35,13 @@ def run(old: Path, new: Path, *, is_json: bool) -> int:
         for mark, words in _lines(found):
             say(Text(clean(words), style=_COLOURS.get(mark, "")))
     return 0 if found.is_same else 1
+
+
+def change_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """A change of one workflow, as of the API, line by line, each with its colour."""
+    change = TypeAdapter(WorkflowChange).validate_python(document)
+    for mark, words in _workflow(change):
+        yield _COLOURS.get(mark, ""), words
 
 
 def _document(found: Comparison) -> dict[str, Any]:

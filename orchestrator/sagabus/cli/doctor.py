@@ -12,7 +12,8 @@ from sagabus.adapters.cedar import CedarPolicies
 from sagabus.adapters.nats_child import server_binary
 from sagabus.cli.client import WORKFLOWS, Api
 from sagabus.cli.data_dir import is_locked, read_endpoints
-from sagabus.cli.output import say_json, say_table, status
+from sagabus.cli.output import instant, say_json, say_table, status
+from sagabus.cli.pausing import remedy_for, title
 from sagabus.cli.up import with_config
 from sagabus.definitions.catalog import validate
 from sagabus.errors import ApiError, BusError
@@ -125,6 +126,7 @@ def _orchestrator(api: Api) -> Iterator[Check]:
         health = api.health()
         workflows = api.get(WORKFLOWS)["items"]
         agents = api.get("/api/v1/agents")["items"]
+        dead = api.get("/api/v1/dead-letters", limit=1)["total"]
     except ApiError as error:
         yield Check("orchestrator", "warn", str(error), "sagabus up")
         return
@@ -136,7 +138,22 @@ def _orchestrator(api: Api) -> Iterator[Check]:
             yield Check(part, "ok", found["detail"])
         else:
             yield Check(part, "fail", found["detail"], remedy)
+    yield _dead_letters(dead)
+    for hold in health["holds"]:
+        why = f": {hold['reason']}" if hold["reason"] else ""
+        by = f" by {hold['by']}" if hold["by"] else ""
+        kind, name = hold["kind"], hold["name"]
+        detail = f"{title(kind, name)} since {instant(hold['at'])}{by}{why}"
+        yield Check("paused", "warn", detail, remedy_for(kind, name))
     yield from _agents(workflows, agents)
+
+
+def _dead_letters(letters: int) -> Check:
+    if not letters:
+        return Check("dead letters", "ok", "none")
+    return Check(
+        "dead letters", "warn", f"{letters} that nobody has dealt with", "sagabus dead list"
+    )
 
 
 _REMEDIES: Final = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sagabus.cli import commands, definitions, kv, pack, queries, service
+from sagabus.cli import commands, dead, definitions, kv, pack, pausing, queries, repair, service
 from sagabus.cli.output import say
 from sagabus.errors import SagabusError
 
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (service.app, commands.app, queries.app, definitions.app, kv.app, pack.app):
-    app.add_typer(part)
+for part in (service, commands, queries, pausing, repair, definitions, kv, pack, dead):
+    app.add_typer(part.app)
 
 
 def _version(is_wanted: bool) -> None:

@@ -18,6 +18,7 @@ Url = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage that waits.")]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from sagabus.cli.options import Json, Url
+from sagabus.cli.options import Json, Url, who
 from sagabus.settings import DEFAULT_CONFIG, DEFAULT_DATA_DIR, DEFAULT_HTTP, VARIABLES, Settings
 
 app = typer.Typer()
@@ -98,6 +98,14 @@ AfterRestore = Annotated[
 ]
 
 
+Paused = Annotated[
+    bool,
+    typer.Option(
+        "--paused", help="Send nothing to any agent, until 'sagabus resume --all' says so."
+    ),
+]
+
+
 @app.command()
 def up(
     config: Config = None,
@@ -110,6 +118,7 @@ def up(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
     is_after_restore: AfterRestore = False,
+    is_paused: Paused = False,
     is_json: Json = False,
 ) -> None:
     """Run everything in one process, with its own database and NATS server, until Ctrl-C.
@@ -125,6 +134,7 @@ def up(
         "log_level": log_level,
         "log_format": log_format,
         "after_restore": is_after_restore or None,
+        "paused_by": who() if is_paused else None,
     }
     environ = {name: value for name, value in os.environ.items() if name not in _MANAGED}
     _run(flags, environ, with_agents=with_agents, is_json=is_json)
@@ -146,6 +156,7 @@ def orchestrator(
     log_level: LogLevel = None,
     log_format: LogFormat = None,
     is_after_restore: AfterRestore = False,
+    is_paused: Paused = False,
     is_json: Json = False,
 ) -> None:
     """Run an orchestrator on servers that run already, until Ctrl-C or SIGTERM.
@@ -167,6 +178,7 @@ def orchestrator(
         "log_level": log_level,
         "log_format": log_format,
         "after_restore": is_after_restore or None,
+        "paused_by": who() if is_paused else None,
     }
     if not nats_url and not os.environ.get("SAGABUS_NATS_URL"):
         raise typer.BadParameter(

@@ -17,6 +17,7 @@ from sagabus.cli.collector import collect_rarely
 from sagabus.cli.data_dir import Endpoints, announced, locked
 from sagabus.cli.demo_agents import demo_agents
 from sagabus.cli.output import say, say_json
+from sagabus.cli.pausing import remedy_for, title
 from sagabus.errors import (
     BusUnavailableError,
     OutdatedStoreError,
@@ -100,7 +101,7 @@ class _Process:
             endpoints = Endpoints(orchestrator.nats_url, http, os.getpid(), VERSION)
             stack.enter_context(announced(settings.data_dir, endpoints))
             ready.set()
-            self._say(endpoints, len(orchestrator.workflows()))
+            self._say(endpoints, orchestrator)
             await end.wait()
 
     async def _open(self, stack: AsyncExitStack) -> Orchestrator:
@@ -119,7 +120,7 @@ class _Process:
             place = f"{settings.store_url}, bus {settings.nats_address}"
             raise OutdatedStoreError(f"{place}: {error}") from error
 
-    def _say(self, endpoints: Endpoints, workflows: int) -> None:
+    def _say(self, endpoints: Endpoints, orchestrator: Orchestrator) -> None:
         if self._is_json:
             say_json(asdict(endpoints), is_line=True)
             return
@@ -131,7 +132,10 @@ class _Process:
         say(f"  api        {endpoints.http}  (/docs, /health, /metrics)")
         say(f"  nats       {nats}")
         say(f"  database   {settings.store_url}")
-        say(f"  workflows  {settings.config}  ({workflows} loaded)")
+        say(f"  workflows  {settings.config}  ({len(orchestrator.workflows())} loaded)")
+        for hold in orchestrator.holds.current:
+            what = title(hold.kind, hold.name)
+            say(f"  paused     {what}  ({remedy_for(hold.kind, hold.name)})")
 
 
 def _cause(group: BaseExceptionGroup) -> BaseException:
