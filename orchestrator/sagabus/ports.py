@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from sagabus.core.chain import Entry, TrailRow
 from sagabus.core.instance import Attempt, Instance, InstanceState
+from sagabus.core.transition import ResourceChange
 from sagabus_agents.wire import PayloadRef
 
 
@@ -49,6 +51,8 @@ class Batch:
     history: Sequence[HistoryEntry] = ()
     #: New lists that runs have one task per element of: instance, run key, list.
     items: Sequence[tuple[str, str, list[Any]]] = ()
+    #: What happened to resources, in order; what is stored of it already changes nothing.
+    resources: Sequence[ResourceChange] = ()
     #: By instance: head of its chain before the batch. A store moves the instances' own heads on,
     #: and a batch whose outcome is unknown may be stored again.
     links: Mapping[str, str] = field(init=False)
@@ -115,8 +119,100 @@ class EndedRow:
     root: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something outside as it was declared last, with who declared it."""
+
+    kind: str
+    id: str
+    status: Literal["present", "gone"]
+    #: Of what is gone: what it was like.
+    spec: dict[str, Any]
+    #: From 1; one more whenever it was declared with another spec.
+    spec_version: int
+    instance: str
+    workflow: str
+    stage: str
+    task: str
+    attempt: int
+    role: str
+    created_at: datetime
+    declared_at: datetime
+    gone_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceEntry:
+    """One change of a resource, with the attempt that made it."""
+
+    #: From 1.
+    number: int
+    status: Literal["present", "gone"]
+    #: None where it is gone.
+    spec: dict[str, Any] | None
+    spec_version: int
+    #: It changed nothing: an undo of what another instance had declared since.
+    is_void: bool
+    instance: str
+    workflow: str
+    stage: str
+    task: str
+    attempt: int
+    role: str
+    at: datetime
+
+
+class ResourceFilter(NamedTuple):
+    """Which resources; None: whatever."""
+
+    kind: str | None = None
+    status: Literal["present", "gone"] | None = None
+    workflow: str | None = None
+    instance: str | None = None
+
+
+ANY_RESOURCE: Final = ResourceFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcePage:
+    """Resources by kind and id; ``cursor`` continues, None at the end."""
+
+    resources: Sequence[Resource]
+    cursor: str | None
+
+
+class Resources(Protocol):
+    """What tasks have made outside; written by ``Store.commit`` alone.
+
+    Every method raises ``StoreUnavailableError`` when the database is away.
+    """
+
+    async def get(self, kind: str, id: str) -> Resource | None:
+        """One resource."""
+
+    async def history(self, kind: str, id: str) -> list[ResourceEntry]:
+        """The newest 100 changes of a resource, oldest first."""
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        """Delete resources that are gone since before ``before``; how many it were."""
+
+    async def list(
+        self,
+        where: ResourceFilter = ANY_RESOURCE,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> ResourcePage:
+        """Resources by kind and id."""
+
+
 class Store(Protocol):
     """The truth. Every method raises ``StoreUnavailableError`` when the database is away."""
+
+    @property
+    def resources(self) -> Resources:
+        """What tasks have made outside."""
 
     async def read_mark(self, partition: int) -> Mark:
         """How far the partition is stored; zeros where it never was."""
@@ -226,7 +322,10 @@ class Registered:
 
 
 class Registry(Protocol):
-    """Workflows that were registered, every version of them, beside those in files."""
+    """Workflows that were registered, every version of them, beside those in files.
+
+    Who changes what, when and why is added to the audit trail with the change itself.
+    """
 
     async def changes(self) -> int:
         """How many changes there were: a cheap way to learn that there was one."""
@@ -247,6 +346,7 @@ class Registry(Protocol):
         by: str,
         at: datetime,
         expected: Mapping[str, int],
+        reason: str = "",
     ) -> list[Registered]:
         """Store all, or none; what is in force as it is given stays as it is.
 
@@ -257,7 +357,7 @@ class Registry(Protocol):
         """
 
     async def delete(
-        self, name: str, *, by: str, at: datetime, expected: int | None = None
+        self, name: str, *, by: str, at: datetime, expected: int | None = None, reason: str = ""
     ) -> Registered | None:
         """Take a workflow out of force; None when it is not registered.
 
@@ -337,6 +437,15 @@ class OutgoingEvent(NamedTuple):
     msg_id: str
 
 
+class StoredLetter(NamedTuple):
+    """One dead letter as the bus keeps it; newer ones have higher numbers."""
+
+    seq: int
+    subject: str
+    data: bytes
+    stored_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class RoleQueue:
     """How a role's queue stands."""
@@ -401,6 +510,28 @@ class Bus(Protocol):
 
     async def dead_letter(self, subject: str, data: bytes) -> None:
         """Keep a dead letter."""
+
+    async def dead_letters(
+        self,
+        *,
+        instance: str | None = None,
+        role: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[StoredLetter]:
+        """Dead letters, newest first, older than number ``before``."""
+
+    async def dead_letter_at(self, seq: int) -> StoredLetter | None:
+        """The dead letter of a number; None where it is gone."""
+
+    async def drop_dead_letter(self, seq: int) -> None:
+        """Delete a dead letter; no error when there is none."""
+
+    async def count_dead_letters(self) -> int:
+        """How many there are."""
+
+    async def put_back(self, instance_id: str, source: str, data: bytes, msg_id: str) -> None:
+        """Store a message in the inbox as ``source`` sent it once."""
 
     async def subscribe(
         self, subject: str, handler: Callable[[str, bytes], None]
@@ -474,6 +605,39 @@ class HoldBook(Protocol):
         """Store the newest word; what was said of the same before is gone."""
 
 
+class AuditTrail(Protocol):
+    """The trails of instances, and of what people did beside them, as the rows that are stored.
+
+    Every method raises ``StoreUnavailableError`` when the database is away.
+    """
+
+    async def chained_since(self) -> datetime | None:
+        """When rows began to have links; None: they always had."""
+
+    async def instances(self, after: str, limit: int) -> list[str]:
+        """Ids of stored instances behind ``after``, in order."""
+
+    async def rows(self, instance_id: str, after: int, limit: int) -> list[TrailRow]:
+        """Rows of an instance beyond version ``after``, oldest first."""
+
+    async def attempt_sums(
+        self, instance_id: str, after: tuple[str, int], limit: int
+    ) -> list[tuple[str, int, str]]:
+        """Task, number and digest of the rows of attempts behind ``after``, in order.
+
+        Those that ended in the row of their transition have no row of their own.
+        """
+
+    async def entries(self, after: int, limit: int) -> list[Entry]:
+        """Entries of what people did beside instances, behind number ``after``, oldest first."""
+
+    async def last_entry(self) -> tuple[int, str]:
+        """Number and link of the newest entry, kept apart from it; 0 and empty: there is none."""
+
+    async def add(self, text: str) -> None:
+        """Add an entry by itself: what it tells is not in the database."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyDecision:
     """What the policies say; ``policies`` names those that decided, none for a default deny."""
@@ -512,6 +676,8 @@ class KeyPage:
 class KeyValues(Protocol):
     """Values and secrets by key; a secret is stored encrypted only.
 
+    Who changes what, when and why is added to the audit trail with the change itself.
+
     Every method raises ``StoreUnavailableError`` when the database is away, and those that take a
     key ``InvalidRequestError`` when it cannot be one.
     """
@@ -525,14 +691,14 @@ class KeyValues(Protocol):
     async def get(self, key: str) -> KeyValue | None:
         """What stands under ``key``."""
 
-    async def set(self, key: str, value: Any) -> None:
+    async def set(self, key: str, value: Any, *, by: str = "", reason: str = "") -> None:
         """Put a JSON value under ``key``, whatever stood there.
 
         Raises:
             InvalidRequestError: it has no JSON form, or one of more than 64 KiB.
         """
 
-    async def set_secret(self, key: str, secret: str) -> None:
+    async def set_secret(self, key: str, secret: str, *, by: str = "", reason: str = "") -> None:
         """Put a secret under ``key``, whatever stood there.
 
         Raises:
@@ -547,7 +713,7 @@ class KeyValues(Protocol):
             ConflictError: it was encrypted with another key, or there is none to decrypt it with.
         """
 
-    async def delete(self, key: str) -> bool:
+    async def delete(self, key: str, *, by: str = "", reason: str = "") -> bool:
         """Take ``key`` away; False when there was none."""
 
     async def list(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from sagabus.adapters.memory_resources import MemoryResources
 from sagabus.adapters.page_cursor import dump_cursor, load_cursor
 from sagabus.adapters.store_codec import (
     dump_attempt,
@@ -61,6 +62,7 @@ class MemoryStore:
         self.transitions: dict[str, dict[int, dict[str, Any]]] = {}
         self._items: dict[str, dict[str, str]] = {}
         self._definitions: dict[str, str] = {}
+        self.resources = MemoryResources()
         self._is_closed = False
 
     async def read_mark(self, partition: int) -> Mark:
@@ -89,6 +91,7 @@ class MemoryStore:
             for attempt in ended
         ]
         items = [(each, run, dump_items(items, each)) for each, run, items in batch.items]
+        resources = self.resources.applied(batch.resources)
         row = self._partitions.get(batch.partition)
         if row is None or (row.epoch, row.batch) != (batch.epoch, batch.number - 1):
             raise partition_lost(batch.partition)
@@ -104,6 +107,7 @@ class MemoryStore:
             self.transitions.setdefault(instance_id, {})[version] = transition
         for instance_id, run, text in items:
             self._items.setdefault(instance_id, {})[run] = text
+        self.resources.put(*resources)
 
     async def is_committed(self, partition: int, epoch: int, number: int) -> bool:
         """Whether batch ``number`` under ``epoch`` took effect."""
@@ -151,6 +155,10 @@ class MemoryStore:
         self._check_open()
         texts = self._attempts.get(instance_id, {})
         return [load_attempt(texts[key]) for key in sorted(texts)]
+
+    def attempt_texts(self, instance_id: str) -> Mapping[tuple[str, int], str]:
+        """What is stored of the attempts of an instance, by task and number."""
+        return self._attempts.get(instance_id, {})
 
     async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
         """The lists that runs of an instance have one task per element of, by run key."""

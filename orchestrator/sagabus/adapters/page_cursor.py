@@ -1,4 +1,4 @@
-"""Where a page of instances ends: the last one's creation and id, as one opaque word."""
+"""Where a page ends, as one opaque word: what its last row is ordered by."""
 
 import base64
 import binascii
@@ -9,8 +9,7 @@ from sagabus.errors import InvalidRequestError
 
 def dump_cursor(created_at: datetime, instance_id: str) -> str:
     """The cursor that continues after the instance of that creation and id."""
-    text = f"{created_at.isoformat()} {instance_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
+    return dump_words(created_at.isoformat(), instance_id)
 
 
 def load_cursor(cursor: str) -> tuple[datetime, str]:
@@ -19,10 +18,32 @@ def load_cursor(cursor: str) -> tuple[datetime, str]:
     Raises:
         InvalidRequestError: this is no cursor of ours.
     """
+    created_at, instance_id = load_words(cursor)
     try:
-        created_at, _, instance_id = base64.urlsafe_b64decode(cursor).decode().partition(" ")
         return datetime.fromisoformat(created_at), instance_id
+    except ValueError as error:
+        raise _no_cursor(cursor) from error
+
+
+def dump_words(first: str, second: str) -> str:
+    """The cursor that continues after two words, the first without a space."""
+    return base64.urlsafe_b64encode(f"{first} {second}".encode()).decode()
+
+
+def load_words(cursor: str) -> tuple[str, str]:
+    """The words of a cursor.
+
+    Raises:
+        InvalidRequestError: this is no cursor of ours.
+    """
+    try:
+        first, _, second = base64.urlsafe_b64decode(cursor).decode().partition(" ")
     except (binascii.Error, ValueError) as error:
-        raise InvalidRequestError(
-            f"{cursor!r} is no cursor: pass the one that came with the page before"
-        ) from error
+        raise _no_cursor(cursor) from error
+    return first, second
+
+
+def _no_cursor(cursor: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{cursor!r} is no cursor: pass the one that came with the page before"
+    )

@@ -25,6 +25,7 @@ from sagabus.core.instance import (
     ParentRef,
     Parked,
     Pause,
+    Resource,
     StageRun,
 )
 from sagabus.errors import InvariantError, StoreError
@@ -67,7 +68,7 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
 
 _STORED: Final = (
     *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause, Firing),
-    *(SecretUse, Parked),
+    *(SecretUse, Parked, Resource),
 )
 _READERS: Final = {cls: _reader(cls) for cls in _STORED}
 

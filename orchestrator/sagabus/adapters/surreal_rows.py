@@ -84,9 +84,9 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A statement, a block and so one transaction, with its parameters; and what it leaves."""
+    """Statements, to be run as one transaction, with their parameters; and what they leave."""
 
-    statement: str
+    statements: str
     parameters: dict[str, Any]
     #: By instance.
     written: dict[str, Written]
@@ -146,7 +146,7 @@ def commit_statement(batch: Batch, written: Mapping[str, Written]) -> Commit:
         if some:
             parts.append(part)
             parameters[name] = _json(some)
-    return Commit(f"{{{''.join(parts)}}};", parameters, now)
+    return Commit("".join(parts), parameters, now)
 
 
 def _json(rows: list[Any]) -> str:

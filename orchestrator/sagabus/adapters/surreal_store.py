@@ -26,6 +26,7 @@ from sagabus.adapters.store_errors import partition_lost, version_conflict
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.adapters.surreal_newest import newest_states
 from sagabus.adapters.surreal_reload import load_active
+from sagabus.adapters.surreal_resources import SurrealResources, run_with_resources
 from sagabus.adapters.surreal_response import StatementError
 from sagabus.adapters.surreal_rows import CONFLICT, LOST, Written, commit_statement
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
@@ -80,6 +81,7 @@ class SurrealStore:
 
     def __init__(self, connection: SurrealConnection) -> None:
         self._connection = connection
+        self.resources = SurrealResources(connection)
         #: By partition and instance: what was written since the partition was taken here.
         self._written: dict[int, dict[str, Written]] = {}
 
@@ -143,7 +145,12 @@ class SurrealStore:
         for instance_id in commit.written:
             written.pop(instance_id, None)  # unknown until the commit is known to be stored
         try:
-            await self._connection.run(commit.statement, **commit.parameters)
+            if batch.resources:
+                await run_with_resources(
+                    self._connection, commit.statements, commit.parameters, batch.resources
+                )
+            else:
+                await self._connection.run(f"{{{commit.statements}}};", **commit.parameters)
         except StatementError as error:
             raise _commit_error(batch, error) from error
         written.update((key, each) for key, each in commit.written.items() if each.has_slot)

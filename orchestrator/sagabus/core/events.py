@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sagabus.core.definition import Definition
-from sagabus.core.instance import ParentRef, Pause
+from sagabus.core.instance import ParentRef, Pause, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class ResultReceived:
     agent: str
     output: Any = None
     artifacts: Sequence[str] = ()
+    resources: Sequence[Resource] = ()
     error_type: str = ""
     error_message: str = ""
     is_retryable: bool = True
@@ -308,6 +309,7 @@ OperatorEvent = (
     | SkipRequested
     | ResultSet
     | FailRequested
+    | RetryRequested
     | CompensateRequested
     | IntentResolved
 )

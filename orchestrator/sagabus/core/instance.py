@@ -97,6 +97,16 @@ class Failure:
     policies: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Something outside, as a task declares it."""
+
+    kind: str
+    id: str
+    #: None: it exists no more.
+    spec: dict[str, Any] | None
+
+
 @dataclass(slots=True)
 class Attempt:
     """One try of one task: a row of its own, keyed ``[instance, task, attempt]``."""
@@ -115,6 +125,8 @@ class Attempt:
     input: Any = None
     output: Any = None
     artifacts: list[str] = field(default_factory=list)
+    #: What it says that there is, or is no more.
+    resources: list[Resource] = field(default_factory=list)
     error: Failure | None = None
     #: The agent asks before it runs.
     claim: bool = False
@@ -216,6 +228,14 @@ class StageRun:
     error: Failure | None = None
     #: Its failure was taken care of by a route.
     is_handled: bool = False
+    #: It has led nowhere: the instance failed in finding out where to.
+    is_unled: bool = False
+    #: Keys of the runs that led to it when it had begun already.
+    other_arms: list[str] = field(default_factory=list)
+    #: Its stage runs anew since the instance was retried. What it left is undone like the rest.
+    is_replaced: bool = False
+    #: The pass that it stands for where that is not its own, in which a replaced run was.
+    stands_for: int | None = None
     #: Length of the list that it has one task per element or batch of; None without such a list.
     items: int | None = None
     #: Compensation: the next candidate (task index times entries), and how the sent ones fare.
@@ -227,6 +247,12 @@ class StageRun:
     is_undone_by_hand: bool = False
     #: Undos that failed, by task id, to be tried again.
     undo_again: list[str] = field(default_factory=list)
+
+
+    @property
+    def lap(self) -> int:
+        """The pass that it counts as."""
+        return self.pass_ if self.stands_for is None else self.stands_for
 
 
 @dataclass(slots=True)
@@ -352,6 +378,10 @@ class Instance:
     failing: list[Failing] = field(default_factory=list)
     #: What was fired by more than one event may carry out: left to the next.
     pending: list[Firing] = field(default_factory=list)
+    #: What was fired and not carried out when it failed, ``fail`` among it: for a retry.
+    dropped: list[Firing] = field(default_factory=list)
+    #: How often it was retried.
+    retries: int = 0
     #: The status to end with, while ``on_end`` runs.
     outcome: InstanceStatus | None = None
     #: When it began again from a backup: what it did between that and then is not known.

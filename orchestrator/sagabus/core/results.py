@@ -1,6 +1,6 @@
 """Results: how an attempt ended, in time or late. A success is always recorded."""
 
-from sagabus.core import saga, stages
+from sagabus.core import resources, saga, stages
 from sagabus.core.events import ResultReceived
 from sagabus.core.instance import Attempt, Failure, TaskStatus
 from sagabus.core.parking import hold, settle
@@ -28,13 +28,14 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         if attempt.is_held:
             return Ignored("outcome_still_unknown")
         why = f"{event.agent} says {event.error_type or event.status}: {event.error_message}"
+        _keep_what_it_left(t, attempt, event)
         hold(t, attempt, why)
         return None
     if attempt.is_held:
         settle(t, attempt)
     _take(t, attempt, event)
     if event.status == "succeeded":
-        _keep_output(attempt, event)
+        _keep_output(t, attempt, event)
         close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
         if attempt.kind == "task":
             stages.task_succeeded(t, attempt)
@@ -53,7 +54,7 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         status = TaskStatus.UNKNOWN
     else:
         status = TaskStatus.FAILED
-    attempt.artifacts = list(event.artifacts)
+    _keep_what_it_left(t, attempt, event)
     is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(status, event)
     close(t, attempt, status, is_acted=is_acted, error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
@@ -69,7 +70,7 @@ def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:
     What was interrupted may have, and a result that cannot be sent is that of finished work.
     """
     is_clean = status is TaskStatus.FAILED and event.error_type != "bad_result"
-    return not is_clean or bool(event.artifacts)
+    return not is_clean or bool(event.artifacts or event.resources)
 
 
 def _is_unknown(event: ResultReceived) -> bool:
@@ -87,9 +88,15 @@ def _take(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
         attempt.started_at = min(max(event.started_at, attempt.created_at), t.at)
 
 
-def _keep_output(attempt: Attempt, event: ResultReceived) -> None:
+def _keep_output(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     attempt.output = event.output
+    _keep_what_it_left(t, attempt, event)
+
+
+def _keep_what_it_left(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     attempt.artifacts = list(event.artifacts)
+    if event.resources:
+        resources.declare(t, attempt, event.resources)
 
 
 def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
@@ -106,7 +113,7 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
     if is_retry_planned:
         end_retry(t, attempt)
     _take(t, attempt, event)
-    _keep_output(attempt, event)
+    _keep_output(t, attempt, event)
     close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
     if is_retry_planned:
         succeeded = stages.task_succeeded if attempt.kind == "task" else saga.undo_succeeded

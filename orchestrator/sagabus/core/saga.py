@@ -7,11 +7,13 @@ may have acted counts as having acted.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sagabus.core import resources
 from sagabus.core.commands import TellParent
-from sagabus.core.definition import Compensation, TemplateError
+from sagabus.core.definition import FAIL, Compensation, TemplateError
 from sagabus.core.instance import (
     Attempt,
     Failure,
+    Firing,
     Instance,
     InstanceStatus,
     StageRun,
@@ -46,11 +48,8 @@ def begin(t: Transition, failure: Failure) -> None:
     row.deadline_at = None
     row.remaining_s = None
     row.unfilled.clear()
-    row.arrived.clear()
-    row.failing.clear()
     row.outcome = None
-    t.firings.clear()
-    row.pending.clear()
+    _drop(t)
     t.local.clear()
     for _, run in t.active_runs():
         for index in range(run.next_index):
@@ -59,6 +58,19 @@ def begin(t: Transition, failure: Failure) -> None:
                 _settle(t, run, attempt)
         end_if_settled(t, run)
     proceed(t)
+
+
+def _drop(t: Transition) -> None:
+    """Lead nowhere any more; what was fired is kept for a retry."""
+    row = t.row
+    row.dropped += t.firings
+    row.dropped += [Firing(FAIL, each.source) for each in row.failing]
+    for name, arms in row.arrived.items():
+        row.dropped += [Firing(name, source) for source in arms.values()]
+    t.firings.clear()
+    row.pending.clear()
+    row.arrived.clear()
+    row.failing.clear()
 
 
 def _settle(t: Transition, run: StageRun, attempt: Attempt) -> None:
@@ -363,6 +375,7 @@ def undo_succeeded(t: Transition, attempt: Attempt) -> None:
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
     t.record("CompensationCompleted", {**identity(attempt), "duration_s": duration_s})
+    resources.undone(t, attempt)
     go_on(t, run)
 
 
@@ -412,6 +425,8 @@ def go_on(t: Transition, run: StageRun) -> None:
 def correct_end(t: Transition) -> None:
     """After news that came after the end: what the instance says of itself stays true."""
     row = t.row
+    if row.status is InstanceStatus.COMPLETED:
+        return  # what it did is meant to stand
     said = row.status, row.rollback, len(row.effects_left)
     is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
     if is_told:
@@ -444,16 +459,20 @@ def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     return True
 
 
+def _is_undone_by_now(t: Transition, run: StageRun, candidate: int) -> bool:
+    """Whether the saga has passed a candidate for being undone, and will not come back to it."""
+    row = t.row
+    if row.undo_order is None or is_halted(t) or row.undo_only not in {None, run.stage}:
+        # What was undone before a retry stays undone.
+        return run.is_replaced and run.undo_next > candidate
+    return run.ended_order > row.undo_order or run.undo_next > candidate
+
+
 def undo_late(t: Transition, attempt: Attempt) -> None:
     """A forward task turned out to have succeeded when the saga had passed it: undo it now."""
     run = t.run_of(attempt)
     plan = t.stage(attempt.stage).compensation
-    is_undoing = t.row.undo_order is not None and not is_halted(t)
-    if plan is None or not is_undoing or t.row.undo_only not in {None, run.stage}:
-        return
-    width = len(plan.roles)
-    is_passed = run.ended_order > (t.row.undo_order or 0) or run.undo_next > attempt.index * width
-    if not is_passed:
+    if plan is None or not _is_undone_by_now(t, run, attempt.index * len(plan.roles)):
         return
     for entry in _next_round(t, plan, attempt.task):
         _send_undo(t, run, plan, attempt.index, entry)

@@ -260,6 +260,8 @@ def _record_sent(t: Transition, attempt: Attempt) -> None:
     data = {**identity(attempt), "action": attempt.action}
     if attempt.is_child:
         data["child"] = attempt.agent
+    if attempt.policies is not None:
+        data["policies"] = attempt.policies
     t.record("TaskScheduled" if attempt.kind == "task" else "CompensationScheduled", data)
 
 
@@ -358,6 +360,7 @@ def _open_next(t: Transition, attempt: Attempt) -> None:
             created_at=t.at,
             output=None,
             artifacts=[],
+            resources=[],
             error=None,
             claim_id=None,
             agent=None,

@@ -42,6 +42,25 @@ class Ignored:
     commands: tuple[Command, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ResourceChange:
+    """What one attempt means for one resource: a declaration, or the end of it by an undo."""
+
+    kind: str
+    id: str
+    #: None: it exists no more.
+    spec: dict[str, Any] | None
+    instance: str
+    workflow: str
+    stage: str
+    task: str
+    attempt: int
+    role: str
+    at: datetime
+    #: What its task made is undone: void where another instance has declared the resource since.
+    is_undo: bool = False
+
+
 @dataclass(slots=True)
 class Decision:
     """What an event changed: to be stored, then carried out."""
@@ -53,6 +72,8 @@ class Decision:
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     #: New lists that runs have one task per element of, by run key.
     items: dict[str, list[Any]] = field(default_factory=dict)
+    #: In order: of several of one resource the last counts.
+    resources: list[ResourceChange] = field(default_factory=list)
 
 
 class Transition:
@@ -139,9 +160,9 @@ class Transition:
         self.row.answers[command] = answer
         self.do(AnswerCommand(command, answer))
 
-    def refuse(self, command: str, message: str) -> Ignored | None:
+    def refuse(self, command: str, message: str, code: str = "conflict") -> Ignored | None:
         """Refuse a command: what it asks for makes no sense now."""
-        answer = Answer(ok=False, code="conflict", message=message)
+        answer = Answer(ok=False, code=code, message=message)
         # Without it nothing has changed. What carries out a stage may be undone, and so go on.
         if self.row.status.is_terminal and self.row.parent is None:
             return Ignored("refused_command", commands=(AnswerCommand(command, answer),))

@@ -17,7 +17,7 @@ from sagabus.core.events import Event, PolicyDecided, TaskRefused
 from sagabus.core.instance import Attempt, Instance, InstanceState
 from sagabus.core.kv import UnknownKeyError
 from sagabus.core.machine import decide, park
-from sagabus.core.transition import Decision, Ignored
+from sagabus.core.transition import Decision, Ignored, ResourceChange
 from sagabus.errors import BadMessageError
 from sagabus.ports import HistoryEntry, OutgoingTask, Policies
 from sagabus.runtime.messages import task_message
@@ -34,6 +34,7 @@ class Changes:
     history: list[HistoryEntry] = field(default_factory=list)
     #: New lists that runs have one task per element of: instance, run key, list.
     items: list[tuple[str, str, list[Any]]] = field(default_factory=list)
+    resources: list[ResourceChange] = field(default_factory=list)
     #: With the instance's id.
     commands: list[tuple[str, Command]] = field(default_factory=list)
     tasks: list[OutgoingTask] = field(default_factory=list)
@@ -154,6 +155,8 @@ class Decider:
             events += decision.events
             changes.items += [(row.id, run, items) for run, items in decision.items.items()]
             changes.commands += [(row.id, command) for command in decision.commands]
+            if decision.resources:
+                changes.resources += decision.resources
         changes.instances.append(row)
         changes.attempts += [(row.id, attempt) for attempt in attempts.values()]
         if events:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from sagabus.core.definition import Definition
 from sagabus.core.events import ResultReceived
-from sagabus.core.instance import Attempt, InstanceState, TaskStatus, task_id
+from sagabus.core.instance import Attempt, InstanceState, Resource, TaskStatus, task_id
 from sagabus.core.tasks import plan_of
 from sagabus.errors import BadMessageError
 from sagabus.ports import OutgoingEvent, OutgoingTask, TaskPayload
@@ -18,14 +18,15 @@ from sagabus_agents.wire import (
     MAX_INLINE_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_PAYLOAD_BYTES,
+    MAX_RESOURCES,
     WORKFLOW_SOURCE,
     ClaimMessage,
     CommandMessage,
-    DeadLetter,
     ErrorInfo,
     ResultMessage,
     ResultStatus,
     event_subject,
+    resource_problem,
     task_payload_name,
     task_subject,
 )
@@ -139,17 +140,6 @@ def event_message(instance: str, workflow: str, event: Mapping[str, Any]) -> Out
     return OutgoingEvent(subject, data, f"{instance}:{event['seq']}")
 
 
-def dead_letter(reason: str, subject: str, data: bytes, at: datetime) -> bytes:
-    """A message nobody can use, with the reason."""
-    letter = DeadLetter(
-        reason=reason,
-        subject=subject,
-        at=at,
-        payload=data[: 64 * 1024].decode("utf-8", errors="replace"),
-    )
-    return letter.model_dump_json().encode()
-
-
 def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
     """Parse an inbox message.
 
@@ -169,14 +159,12 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
 
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:
     """A result as the core takes it."""
-    if not _is_sendable(message.output):
+    problem = _problem_of(message)
+    if problem is not None:
         # It was done, and nobody could be told with which result: not a compensation, either.
-        error_info = ErrorInfo(
-            type="bad_result", message="its output has no JSON form", retryable=False
-        )
-        message = message.model_copy(
-            update={"status": ResultStatus.FAILED, "output": None, "error": error_info}
-        )
+        error_info = ErrorInfo(type="bad_result", message=problem, retryable=False)
+        changes = {"output": None, "resources": [], "error": error_info}
+        message = message.model_copy(update={"status": ResultStatus.FAILED, **changes})
     error = message.error
     status = _STATUS[message.status]
     return ResultReceived(
@@ -188,6 +176,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         agent=message.agent,
         output=message.output,
         artifacts=message.artifacts,
+        resources=[Resource(each.kind, each.id, each.spec) for each in message.resources],
         error_type=error.type if error else ("cancelled" if status == "cancelled" else "unknown"),
         error_message=error.message[:_MAX_ERROR_CHARS] if error else "",
         is_retryable=error.retryable if error else True,
@@ -197,10 +186,14 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
     )
 
 
-def _is_sendable(output: Any) -> bool:
-    """Whether an output can be sent on: integers beyond 64 bits, for one, cannot."""
+def _problem_of(message: ResultMessage) -> str | None:
+    """What of a result can be neither stored nor sent on: integers beyond 64 bits, for one."""
     try:
-        orjson.dumps(output)
+        orjson.dumps(message.output)
     except orjson.JSONEncodeError:
-        return False
-    return True
+        return "its output has no JSON form"
+    if not message.resources:
+        return None
+    if len(message.resources) > MAX_RESOURCES:
+        return f"{len(message.resources)} resources, of which a result may have {MAX_RESOURCES}"
+    return next(filter(None, map(resource_problem, message.resources)), None)

@@ -412,6 +412,7 @@ class PartitionLoop:
             attempts=[each for each in changes.attempts if each[1].has_row],
             history=changes.history,
             items=changes.items,
+            resources=changes.resources,
         )
         began = perf_counter()
         try:

@@ -1,0 +1,77 @@
+"""Resources: what tasks have made outside, as they declared it, and when that is undone."""
+
+from collections.abc import Sequence
+from itertools import count, takewhile
+
+from sagabus.core.instance import Attempt, Resource, TaskStatus, task_id, undo_id
+from sagabus.core.transition import ResourceChange, Transition
+
+
+def declare(t: Transition, attempt: Attempt, resources: Sequence[Resource]) -> None:
+    """Keep what a result declares, whatever its status: what is there is there."""
+    # A late result may follow one that told of something else.
+    known = {(each.kind, each.id): each for each in (*attempt.resources, *resources)}
+    attempt.resources = list(known.values())
+    t.decision.resources += [
+        _change(t, attempt, each.kind, each.id, each.spec) for each in resources
+    ]
+
+
+def undone(t: Transition, undo: Attempt) -> None:
+    """A compensation has succeeded: what its task made is gone, once all its roles have undone.
+
+    What the compensation itself declares is there: it may have put back what was before.
+    """
+    task = task_id(undo.stage, undo.pass_, undo.index)
+    made = {
+        (each.kind, each.id)
+        for attempt in t.state.attempts.get(task, ())
+        for each in attempt.resources
+        if each.spec is not None
+    }
+    if made and (newest := _last_round(t, undo, task)):
+        made.difference_update((r.kind, r.id) for each in newest for r in each.resources)
+        t.decision.resources += [
+            _change(t, undo, kind, id, None, is_undo=True) for kind, id in sorted(made)
+        ]
+
+
+def _last_round(t: Transition, undo: Attempt, task: str) -> list[Attempt]:
+    """The newest compensations of ``task``, one of each role; none unless all have succeeded."""
+    plan = t.stage(undo.stage).compensation
+    width = len(plan.roles) if plan is not None else 1
+    sent = [
+        attempt
+        for attempt in takewhile(
+            lambda found: found is not None,
+            (t.state.current(undo_id(task, entry)) for entry in count()),
+        )
+        if attempt is not None
+    ]
+    newest = sent[-width:]
+    is_whole = len(sent) % width == 0
+    return newest if is_whole and all(a.status is TaskStatus.SUCCEEDED for a in newest) else []
+
+
+def _change(
+    t: Transition,
+    attempt: Attempt,
+    kind: str,
+    id: str,
+    spec: dict[str, object] | None,
+    *,
+    is_undo: bool = False,
+) -> ResourceChange:
+    return ResourceChange(
+        kind=kind,
+        id=id,
+        spec=spec,
+        instance=t.row.id,
+        workflow=t.row.workflow,
+        stage=attempt.stage,
+        task=attempt.task,
+        attempt=attempt.attempt,
+        role=attempt.role,
+        at=t.at,
+        is_undo=is_undo,
+    )
