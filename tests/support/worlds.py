@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import nats
 import nats.errors
+from nats.js.api import ConsumerConfig
 
 from sagabus.adapters.memory_broker import MemoryBroker
 from sagabus.adapters.memory_bus import MemoryBus
@@ -237,6 +238,18 @@ class RealWorld:
         )
         self._stack.push_async_callback(client.close)
         return client
+
+    async def deliver_again_after(self, role: str, seconds: float) -> None:
+        """Let tasks of ``role`` whose agent is gone be delivered again that soon."""
+        jetstream = await self.observer()
+        consumer = ConsumerConfig(
+            durable_name=role,
+            filter_subject=wire.task_filter(role),
+            ack_wait=seconds,
+            max_deliver=-1,
+            max_ack_pending=-1,
+        )
+        await jetstream.add_consumer(wire.STREAM_TASKS, consumer)
 
     async def observer(self) -> Any:
         """JetStream, as somebody who only looks."""
