@@ -326,7 +326,7 @@ async def test_message_that_the_engine_itself_fails_on_parks_its_instance_alone(
     assert check.message.workflow_id == "i9"
     await scene.hand.finish(check)
     assert (await ended(scene.world.store, "i9")).row.status == "completed"
-    assert "WorkflowNeedsOperator" in await history_types(scene.world.store, "i1")
+    assert "WorkflowParked" in await history_types(scene.world.store, "i1")
 
 
 async def store_row(scene: Scene, claim: PartitionClaim, row: Instance) -> None:

@@ -8,7 +8,7 @@ gets no answer, and the agent asks again.
 from datetime import timedelta
 
 from sagabus.core import saga, stages
-from sagabus.core.commands import AnswerClaim, Verdict
+from sagabus.core.commands import AnswerClaim, BuryTask, Verdict
 from sagabus.core.events import ClaimReceived
 from sagabus.core.instance import Attempt, Failure, TaskStatus
 from sagabus.core.parking import hold
@@ -102,6 +102,7 @@ def _lose(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
     message = f"delivered {event.delivery} times without a result: its agents die or never answer"
     failure = Failure("agent_lost", message, attempt.stage, attempt.task)
     close(t, attempt, TaskStatus.UNKNOWN, is_acted=may_have_acted(attempt), error=failure)
+    t.do(BuryTask(attempt, f"agent_lost: {message}", event.delivery))
     t.do(_answer(event, "skip"))
     if attempt.kind == "task":
         stages.task_failed(t, attempt, failure)

@@ -99,5 +99,7 @@ def hold(t: Transition, attempt: Attempt, why: str) -> None:
     t.change(attempt)
     # Who is at it all the same had better end it than be stopped half-way.
     t.do(WithdrawTask(attempt, "unknown_outcome", is_told=False))
-    message = f"whether {attempt.task} of stage {attempt.stage!r} had its effect is not known: {why}"
+    message = (
+        f"whether {attempt.task} of stage {attempt.stage!r} had its effect is not known: {why}"
+    )
     park(t, "intent_unknown", message, attempt=attempt)

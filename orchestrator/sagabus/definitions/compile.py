@@ -60,6 +60,7 @@ def compile_snapshot(document: Mapping[str, Any]) -> Definition:
         has_policies=engine.has_policies,
         saga_on_failure=workflow.saga.on_failure,
         saga_on_failed_undo=workflow.saga.on_failed_undo,
+        saga_after_final=workflow.saga.after_final,
         parameters=None if workflow.parameters is None else Parameters(workflow.parameters),
         vars=None if workflow.vars is None else compile_value(workflow.vars, "vars"),
         output_map={

@@ -57,14 +57,15 @@ def compile_stage(
         approval=_approval(stage) if has_gates else None,
         classification=_classification(stage, link),
         compensation=_compensation(stage, link),
+        is_idempotent=bool(stage.idempotent),
         block=block,
         workflow=link.workflow if link else None,
         workflow_digest=link.digest if link else None,
     )
     if kind == "inquiry":
         compiled = _asking(compiled, stage)
-    if stage.name == flow.on_end and compiled.classification == "compensatable":
-        # It runs after every undo.
+    if stage.name == flow.on_end and compiled.classification != "read_only":
+        # It runs after every undo, and whatever it does is no part of what could be undone.
         compiled = replace(compiled, classification="unclassified", compensation=None)
     return _connected(compiled, stage, flow) if isinstance(stage, StageModel) else compiled
 
@@ -183,7 +184,7 @@ def _compensation(stage: ChildModel, link: Link | None) -> Compensation | None:
         return None
     if link is not None and link.workflow is not None:
         # A sub-workflow is undone by undoing its child, where that has anything to undo.
-        if link.classification != "compensatable":
+        if link.classification not in {"compensatable", "final"}:
             return None
         roles: tuple[str, ...] = (WORKFLOW_ROLE,)
     else:

@@ -98,13 +98,6 @@ def not_built(key: str, built: Any) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def refuse_final(value: Any) -> Any:
-    """Every classification but ``final``, which is not built yet."""
-    if value == "final":
-        raise refused('`classification = "final"` is not built yet')
-    return value
-
-
 def json_value(value: Any) -> Any:
     """``value`` as JSON can hold it: dates and times become text.
 

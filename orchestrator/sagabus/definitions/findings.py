@@ -10,7 +10,6 @@ from sagabus.definitions.actions import Carrier
 from sagabus.definitions.explain import Place
 from sagabus.definitions.flow import Flow
 from sagabus.definitions.models import ChildModel, LimitsModel, StageModel, WorkflowModel
-from sagabus.definitions.snapshot import classification_of
 from sagabus.errors import DefinitionError
 
 #: Names that one sentence lists.
@@ -138,7 +137,7 @@ class Subject:
         carrier = self.carriers.get(stage.name)
         child = self.children.get(carrier.workflow or "") if carrier else None
         if child is not None:
-            return classification_of(child) == "compensatable"
+            return any(one.compensation is not None for one in child.stages.values())
         return stage.has_compensation
 
     def _located(self) -> Iterator[Located]:

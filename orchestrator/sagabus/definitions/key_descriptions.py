@@ -97,10 +97,11 @@ DESCRIPTIONS: Final[Mapping[type[BaseModel], Mapping[str, str]]] = {
         "approval_required": "A person has to let it start.",
         "approval": "How the approval is asked for.",
         "classification": "read_only: never undone; compensatable: undone when the workflow fails;"
-        " final: cannot be undone.",
+        " final: cannot be undone, and is never done twice.",
         "compensation_agents": "Roles that undo it: one compensation per succeeded task and entry.",
         "compensation": "How it is undone, where that differs from the defaults.",
-        "idempotent": "Of a final stage: an attempt whose outcome is unknown may be sent again.",
+        "idempotent": "Of a final stage: to do it twice does no harm, so that an attempt whose"
+        " outcome is unknown is tried again as any other.",
     },
     models.StageModel: {
         "type": "parallel: a block of stages that run together.",

@@ -62,9 +62,6 @@ TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
 
 #: Words of the language that this version does not know yet.
 NOT_BUILT: Final[dict[type[BaseModel], frozenset[str]]] = {
-    SagaModel: frozenset({"after_final"}),
-    ChildModel: frozenset({"idempotent"}),
-    StageModel: frozenset({"idempotent"}),
     ApprovalModel: frozenset({"self_approval", "schema"}),
 }
 

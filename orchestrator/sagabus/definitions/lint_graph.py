@@ -8,6 +8,7 @@ from sagabus.definitions.explain import Place
 from sagabus.definitions.findings import Findings, Subject, quoted
 from sagabus.definitions.flow import RESERVED, Flow
 from sagabus.definitions.keys import ROUTE_KEYS, did_you_mean
+from sagabus.definitions.lint_finals import check_order
 from sagabus.definitions.models import ChoiceModel, StageModel
 
 #: What the stage of ``on_end`` cannot have.
@@ -33,6 +34,7 @@ def lint_graph(subject: Subject, found: Findings) -> None:
         # Else what cannot start only follows from what is said already.
         _check_startable(subject, flow, found)
         _check_exclusive_arms(subject, flow, found)
+        check_order(subject, flow, found)
         _warn_of_diamonds(subject, flow, found)
 
 

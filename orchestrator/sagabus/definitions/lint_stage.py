@@ -12,7 +12,7 @@ from sagabus.definitions.models import ChildModel, StageModel
 from sagabus.definitions.templates import has_expression
 
 _LIST_KEYS: Final = ("batch_size", "concurrency", "fail_fast")
-_UNDO_KEYS: Final = ("classification", "compensation_agents", "compensation")
+_UNDO_KEYS: Final = ("classification", "compensation_agents", "compensation", "idempotent")
 _AGENT_KEYS: Final = ("parallel", "max_parallel", "start_timeout")
 #: Keys that mean nothing to a stage of a kind.
 _MEANINGLESS: Final[Mapping[StageKind, tuple[str, ...]]] = {
@@ -22,7 +22,7 @@ _MEANINGLESS: Final[Mapping[StageKind, tuple[str, ...]]] = {
     ),
     "inquiry": ("with_items", "retry", *_LIST_KEYS, *_AGENT_KEYS, *_UNDO_KEYS),
     "core": _AGENT_KEYS,
-    "workflow": (*_AGENT_KEYS, "classification", "compensation_agents"),
+    "workflow": (*_AGENT_KEYS, "classification", "compensation_agents", "idempotent"),
 }
 _WHAT: Final[Mapping[StageKind, str]] = {
     "block": "a block only holds other stages",
@@ -42,6 +42,7 @@ def lint_stages(subject: Subject, found: Findings) -> None:
         _check_block(here, stage, found)
         _check_items(here, stage, subject, found)
         _check_undo(subject, located, found)
+        _check_final(subject, located, found)
         for place, problem in _gate_problems(here, stage):
             found.add(place, problem)
         if stage.max_parallel > 1 and not stage.parallel:
@@ -114,6 +115,25 @@ def _check_undo(subject: Subject, located: Located, found: Findings) -> None:
         for key in ("action", "input"):
             if getattr(stage.compensation, key) is not None:
                 found.add(here.at("compensation", key), f"{_WHAT['workflow']}; leave it out")
+
+
+def _check_final(subject: Subject, located: Located, found: Findings) -> None:
+    here, stage = located.place, located.stage
+    if stage.classification != "final":
+        if stage.idempotent is not None and subject.kind_of(stage) in {"agents", "core", None}:
+            problem = 'is for final stages alone; leave it out, or write classification = "final"'
+            found.add(here.at("idempotent"), problem)
+        return
+    if stage.has_compensation:
+        found.add(
+            here.at("classification"),
+            "a final stage cannot be undone; leave out its compensation, or the classification",
+        )
+    if subject.kind_of(stage) == "core":
+        found.add(here.at("classification"), f"{_WHAT['core']}: nothing of it is final")
+    if stage.name == subject.on_end:
+        problem = "the stage of on_end runs whatever the end: nothing of it is final; leave it out"
+        found.add(here.at("classification"), problem)
 
 
 def _gate_problems(here: Place, stage: ChildModel) -> Iterator[tuple[Place, str]]:

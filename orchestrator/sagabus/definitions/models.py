@@ -29,7 +29,6 @@ from sagabus.definitions.field_types import (
     WorkflowName,
     as_routes,
     not_built,
-    refuse_final,
 )
 
 
@@ -125,11 +124,10 @@ class ChildModel(_Table):
     start_timeout: Duration | None = None
     approval_required: bool | None = None
     approval: ApprovalModel | None = None
-    classification: Annotated[
-        Literal["read_only", "compensatable"] | None, BeforeValidator(refuse_final)
-    ] = None
+    classification: Literal["read_only", "compensatable", "final"] | None = None
     compensation_agents: Roles | None = None
     compensation: CompensationModel | None = None
+    idempotent: bool | None = None
 
     @property
     def has_compensation(self) -> bool:
@@ -160,6 +158,7 @@ class SagaModel(_Table):
     """``saga``: what happens when the workflow fails."""
 
     on_failure: Literal["compensate", "halt"] = "compensate"
+    after_final: Literal["hold", "compensate"] = "hold"
     on_failed_undo: Literal["continue", "park"] = "continue"
 
 

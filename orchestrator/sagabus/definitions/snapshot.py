@@ -140,6 +140,8 @@ def depth_of(definition: Definition) -> int:
 def classification_of(definition: Definition) -> Classification:
     """What a stage is that ``definition`` carries out."""
     kinds = {stage.classification for stage in definition.stages.values() if not stage.children}
+    if "final" in kinds:
+        return "final"
     if "compensatable" in kinds:
         return "compensatable"
     return "read_only" if kinds == {"read_only"} else "unclassified"

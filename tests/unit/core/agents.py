@@ -54,6 +54,7 @@ class Run:
     #: Presence tells of it from then on.
     listed: float = 0.0
     died: float | None = None
+    has_acted: bool = False
     #: The result is on its way; what is done is done.
     is_over: bool = False
     #: The result is in the inbox.
@@ -74,6 +75,8 @@ class Effects:
 
     #: By task id.
     done: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    #: Attempts that a person has told the outcome of, ``<task>/<attempt>``.
+    resolved: set[str] = field(default_factory=set)
     #: By task id and entry of the compensation's roles.
     undone: dict[tuple[str, int], list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -104,6 +107,7 @@ class Agents:
 
     def publish(self, attempt: Attempt, *, is_resent: bool = False) -> None:
         """Put an attempt on the bus, which refuses what it holds already, unless it slips in."""
+        assert not (is_resent and attempt.is_intent), f"{attempt.task} is final, and is sent again"
         held = [c for c in self._copies[attempt.task, attempt.attempt] if c.is_there]
         if (held and not self._clock.fault(0.05)) or self._clock.fault(0.03):
             return
@@ -139,7 +143,7 @@ class Agents:
         if command.is_purged:
             for copy in self._copies[key]:
                 copy.is_there = False
-        for run in self._runs[key]:
+        for run in self._runs[key] if command.is_told else ():
             if not (run.is_done or run.is_stuck or self._clock.fault(0.1)):
                 self._clock.later(self._rng.random(), self._hear_cancel, run)
 
@@ -152,6 +156,13 @@ class Agents:
             if run.died is None or run.listed <= run.died > now - PRESENCE_TTL_S:
                 return BASE + timedelta(seconds=run.started)
         return None
+
+    def truth(self, key: Key) -> bool | None:
+        """Whether an attempt had its effect; None: somebody is at it still."""
+        runs = self._runs[key]
+        if any(run.started is not None and not run.is_done for run in runs):
+            return None
+        return any(run.has_acted for run in runs)
 
     def check_given_up(self, attempt: Attempt) -> None:
         """What a timer ended had had its time, or its agent was gone."""
@@ -251,6 +262,7 @@ class Agents:
         if run.is_done:
             return
         attempt = run.copy.attempt
+        run.has_acted = True
         if attempt.kind == "task":
             self.effects.done[attempt.task].append(self._clock.now)
             return

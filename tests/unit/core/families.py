@@ -132,7 +132,7 @@ class FamilyWorld:
             if event["data"]["due_at"] is None or self.rng.random() < 0.6:
                 delay_s = self.rng.random() * self.rng.choice((30, 30, 900))
                 self.clock.later(delay_s, self._answer, instance, event["data"]["stage"])
-        elif event["type"] == "WorkflowNeedsOperator":
+        elif event["type"] == "WorkflowParked":
             self.clock.later(self.rng.random() * 20, self._cancel, instance)
 
     def _somewhere(self, what: Callable[[str], None]) -> None:

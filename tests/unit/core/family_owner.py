@@ -273,7 +273,7 @@ class Owner:
     ) -> None:
         world, state = self._world, self.states[instance]
         definition = world.definition_of(state)
-        before, seq = state.row.status, state.row.seq
+        before, seq = state.row.phase, state.row.seq
         awaited = None
         if isinstance(event, AttemptTimerFired):
             awaited = state.find(event.task, event.attempt)

@@ -11,14 +11,13 @@ from sagabus.core.transition import Decision
 S = InstanceStatus
 ENDS = {S.COMPLETED, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
 FORWARD = {S.RUNNING, S.WAITING, S.PAUSED}
-UNDONE = {S.COMPENSATING, S.NEEDS_OPERATOR, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
+UNDONE = {S.COMPENSATING, S.FAILED, S.ROLLED_BACK, S.CANCELLED}
 LEGAL = {
     S.PENDING: {*FORWARD, S.CANCELLED, *ENDS, *UNDONE},
     S.RUNNING: {*FORWARD, S.COMPLETED, *UNDONE},
     S.WAITING: {*FORWARD, S.COMPLETED, *UNDONE},
     S.PAUSED: {*FORWARD, S.COMPLETED, *UNDONE},
     S.COMPENSATING: UNDONE,
-    S.NEEDS_OPERATOR: UNDONE,
     S.COMPLETED: {S.COMPLETED},
     S.FAILED: {S.FAILED},
     S.CANCELLED: {S.CANCELLED},
@@ -49,6 +48,7 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
         if newest.is_open:
             counts = forward if newest.kind == "task" else undo
             counts[f"{newest.stage}-{newest.pass_}"] += 1
+    assert (row.status is S.NEEDS_OPERATOR) == bool(row.parked) == (row.parked_in is not None)
     in_flight = sum(forward.values()) + sum(undo.values())
     assert row.open_attempts == is_open, f"open_attempts {row.open_attempts}, really {is_open}"
     assert row.in_flight == in_flight, f"in_flight {row.in_flight}, really {in_flight}"
@@ -103,16 +103,20 @@ def _check_status(definition: Definition, state: InstanceState, forward: dict[st
         assert row.active_runs == 0
         assert not any(forward.values())
         assert row.deadline_at is None
-        assert (row.rollback == "partial") == bool(row.failed_compensations), row.rollback
+        is_undone = any(run.undo_sent for run in row.runs.values())
+        has_left = bool(row.failed_compensations or (is_undone and row.effects_left))
+        if not row.in_flight:  # else an undo that came late will tell
+            assert (row.rollback == "partial") == has_left, (row.rollback, row.effects_left)
     if row.status is S.ROLLED_BACK:
         assert row.rollback == "full"
+        assert not row.effects_left or row.in_flight
 
 
 def check_decisions(
     before: InstanceStatus, state: InstanceState, decisions: Sequence[Decision], seq: int
 ) -> None:
-    """What an event led to was allowed in the status it met."""
-    status = state.row.status
+    """What an event led to was allowed in the phase it met."""
+    status = state.row.phase
     events = [event for decision in decisions for event in decision.events]
     assert [event["seq"] for event in events] == list(range(seq + 1, seq + 1 + len(events)))
     if before in ENDS and any(event["type"] == "UndoRequested" for event in events):

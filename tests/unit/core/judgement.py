@@ -67,12 +67,48 @@ def judge_end(definition: Definition, state: InstanceState, effects: Effects) ->
     assert row.status.is_terminal, f"it hangs in {row.status}"
     assert row.open_attempts == 0, "it ended with open attempts"
     assert row.in_flight == 0
+    _judge_finals(definition, state, effects)
+    if row.status is not S.COMPLETED:
+        _judge_left(definition, state, effects)
     if row.status is S.COMPLETED:
         _judge_completed(definition, state, effects)
     elif definition.saga_on_failure == "halt" and not row.cancel_requested:
         assert not effects.undone, "it was to be left as it is"
     elif row.rollback != "partial":
         _judge_undone(definition, state, effects)
+
+
+def _judge_finals(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    """Each final effect is there once at most, and nobody but a person gave one up unknown."""
+    for task, tries in state.attempts.items():
+        if not tries[0].is_once:
+            continue
+        times = effects.done.get(task, ())
+        assert len(times) <= 1, f"{task} is final, and was done at {times}"
+        for attempt in tries:
+            is_known = attempt.status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
+            is_told = f"{task}/{attempt.attempt}" in effects.resolved
+            assert is_known or is_told or not attempt.claim_id, f"{task} was given up: {attempt}"
+
+
+def _judge_left(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    """What stands is named, and what is called certain is there."""
+    row = state.row
+    named = {each["task"]: each for each in row.effects_left}
+    assert len(named) == len(row.effects_left)
+    if row.status is S.ROLLED_BACK:
+        assert not named
+    for each in named.values():
+        assert not each["is_certain"] or effects.done.get(each["task"]), f"{each} is not there"
+    for task, times in effects.done.items():
+        stage = definition.stages[task.split("-")[0]]
+        if stage.classification == "final":
+            assert task in named, f"{row.status}, and the final {task} is not named"
+        if stage.compensation is None or not _is_to_be_undone(stage.compensation, state, task):
+            continue
+        for entry in range(len(stage.compensation.roles)):
+            is_undone = max(effects.undone.get((task, entry), [0.0])) >= max(times)
+            assert is_undone or task in named, f"{row.status}, and {task} is left and not named"
 
 
 def _judge_completed(definition: Definition, state: InstanceState, effects: Effects) -> None:

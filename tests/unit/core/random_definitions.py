@@ -56,7 +56,8 @@ def _approval(rng: Random) -> Approval:
 
 
 def _stage(rng: Random, name: str) -> Stage:
-    is_undone = rng.random() < 0.75
+    is_undone = rng.random() < 0.7
+    is_final = not is_undone and rng.random() < 0.5
     return Stage(
         name=name,
         roles=tuple(rng.choice(ROLES) for _ in range(rng.choice((1, 1, 1, 2, 3)))),
@@ -70,8 +71,11 @@ def _stage(rng: Random, name: str) -> Stage:
         approval=_approval(rng) if rng.random() < 0.1 else None,
         classification="compensatable"
         if is_undone
+        else "final"
+        if is_final
         else rng.choice(("unclassified", "unclassified", "read_only")),
         compensation=_compensation(rng) if is_undone else None,
+        is_idempotent=is_final and rng.random() < 0.2,
     )
 
 
@@ -103,4 +107,5 @@ def random_definition(rng: Random) -> Definition:
         has_policies=rng.random() < 0.2,
         saga_on_failure="halt" if rng.random() < 0.08 else "compensate",
         saga_on_failed_undo="park" if rng.random() < 0.2 else "continue",
+        saga_after_final=rng.choice(("hold", "compensate")),
     )

@@ -62,7 +62,7 @@ def test_families_reach_everything_that_they_are_to_judge() -> None:
         *(f"task below {end}" for end in ("succeeded", "failed", "timed_out", "cancelled")),
         *("compensation below succeeded", "compensation below failed", "child tried again"),
         *("InquiryAsked", "InquiryAnswered", "InquiryTimedOut"),
-        *("WorkflowPaused", "WorkflowResumed", "WorkflowNeedsOperator"),
+        *("WorkflowPaused", "WorkflowResumed", "WorkflowParked"),
         *("UndoRequested", "TaskCompletedLate", "halted below", "three levels"),
     }
     assert not wanted - seen.keys(), f"never seen: {wanted - seen.keys()}"
@@ -227,13 +227,15 @@ def the_next_stage_does_not_wait(patch: Patch) -> None:
 def what_is_not_undone_is_not_named(patch: Patch) -> None:
     outcome = saga.outcome
 
-    def forget(row):
+    def forget(t):
+        row = t.row
         row.failed_compensations.clear()
         for run in row.runs.values():
             run.undo_failed = 0
-        return outcome(row)
+        return outcome(t)
 
     patch.setattr(saga, "outcome", forget)
+    patch.setattr(saga, "effects_left", lambda _: [])
 
 
 def a_cancelled_child_stays_paused(patch: Patch) -> None:

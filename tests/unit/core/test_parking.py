@@ -12,7 +12,11 @@ RETRY = RetryPolicy(count=2, delay=seconds(5), jitter=False)
 def test_a_parked_instance_says_so_and_why() -> None:
     scene = Scene(sequence(stage("a"))).start().park()
     assert scene.status == "needs_operator"
-    assert scene.data("WorkflowNeedsOperator") == {"reason": "a bug"}
+    nothing = {"stage": None, "task": None, "attempt": None}
+    told = {"cause": "invariant", "message": "a bug", **nothing}
+    assert scene.data("WorkflowParked") == told
+    [parked] = scene.row.parked
+    assert (parked.cause, parked.message, parked.at) == ("invariant", "a bug", scene.at)
 
 
 def test_a_parked_instance_takes_results_and_goes_nowhere() -> None:
@@ -36,10 +40,12 @@ def test_a_parked_instance_sends_no_retry() -> None:
     assert scene.sent == ["a-1-0/1"]
 
 
-def test_a_parked_instance_begins_nothing() -> None:
-    scene = Scene(sequence(stage("a", undo=UNDO))).start().park()
-    assert scene.claim("a-1-0") == "hold"
-    assert scene.attempt("a-1-0").claim_id is None
+def test_what_was_sent_before_it_was_parked_runs_to_its_end() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start().park()
+    assert scene.claim("a-1-0") == "run"
+    scene.succeed("a-1-0")
+    assert (scene.status, scene.sent) == ("needs_operator", ["a-1-0/1"])
+    assert scene.run_of("a").status == "succeeded"
 
 
 def test_a_parked_gate_neither_opens_nor_times_out() -> None:

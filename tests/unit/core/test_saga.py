@@ -181,9 +181,9 @@ def parked(**settings) -> Scene:
 def test_a_failed_undo_may_wait_for_an_operator() -> None:
     scene = parked().fail("b-1-0-undo-0")
     assert (scene.status, scene.run_of("b").status) == ("needs_operator", "compensation_failed")
-    assert scene.data("WorkflowNeedsOperator") == {
-        "reason": "compensation of stage 'b' failed: boom!"
-    }
+    told = scene.data("WorkflowParked")
+    assert (told["cause"], told["stage"]) == ("compensation_failed", "b")
+    assert told["message"] == "compensation of stage 'b' failed: boom!"
     assert scene.wait(1e6).sent[-1] == "b-1-0-undo-0/1"
 
 

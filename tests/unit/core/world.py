@@ -28,6 +28,7 @@ from sagabus.core.events import (
     CancelRequested,
     Event,
     GateTimerFired,
+    IntentResolved,
     MoreToSend,
     StartRequested,
     WorkflowTimerFired,
@@ -152,8 +153,29 @@ class World:
         if event["type"] == "ApprovalRequested":
             wait_s = self.rng.random() * 20
             self.clock.later(wait_s, self._answer_gate, name, event["data"]["stage"])
-        elif event["type"] == "WorkflowNeedsOperator":
-            self.clock.later(self.rng.random() * 20, self._cancel, name)
+        elif event["type"] == "IntentResolved":
+            self.agents.effects.resolved.add(f"{event['data']['task']}/{event['data']['attempt']}")
+        elif event["type"] == "WorkflowParked":
+            data, wait_s = event["data"], self.rng.random() * 20
+            is_unknown = data["cause"] == "intent_unknown"
+            if is_unknown:
+                self.clock.later(wait_s, self._resolve, name, data["task"], data["attempt"])
+            if not is_unknown or self.rng.random() < 0.2:
+                self.clock.later(wait_s, self._cancel, name)
+
+    def _resolve(self, name: str, task: str, number: int) -> None:
+        """A person looks what became of a final effect, and says so until it is known."""
+        state = self.stored()
+        attempt = state.find(task, number) if state is not None else None
+        if attempt is None or not attempt.is_held:
+            return
+        has_acted = self.agents.truth((task, number))
+        if has_acted is not None:
+            outcome = "succeeded" if has_acted else self.rng.choice(("failed", "retry"))
+            command = f"{name}-{self.clock.now}"
+            names = (command, attempt.stage, outcome, None, f"{task}/{number}", "ann")
+            self._send(lambda _: IntentResolved(self.clock.at, *names), None)
+        self.clock.later(ASK_AGAIN_S, self._resolve, name, task, number)
 
     # --- the inbox ----------------------------------------------------------------------------
 
@@ -235,7 +257,7 @@ class World:
             return
         self._is_reconciling = False
         for tries in self.state.attempts.values():
-            if tries[-1].is_unanswered:
+            if tries[-1].may_be_sent_again:
                 self.agents.publish(tries[-1], is_resent=True)
         self._keep_reconciling(self.state.row)
 
@@ -280,7 +302,7 @@ class World:
                     continue
                 self.state = new_state()
             turn.events.append(event)
-            status, seq = self.state.row.status, self.state.row.seq
+            status, seq = self.state.row.phase, self.state.row.seq
             awaited = _timed(self.state, event)
             outcome = decide_fully(
                 self.definition,

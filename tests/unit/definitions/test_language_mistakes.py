@@ -172,7 +172,7 @@ def test_a_mistake_in_the_graph_is_named_with_its_place_and_its_remedy(
         ("output_map = {x = '{{ pack.config.y }}'}", "the pack has no setting `y`"),
         ("output_map = {x = \"{{ kv.get_secret('k') }}\"}", "a secret is known to agents alone"),
         ('trigger = {event = "push"}', "the trigger event is not built yet"),
-        ('saga = {after_final = "hold"}', "`after_final` is not built yet"),
+        ('saga = {after_final = "park"}', "`saga.after_final`: 'park' is none of 'hold' or 'compensate'"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_workflow_is_named_with_its_place_and_its_remedy(

@@ -39,7 +39,7 @@ trigger = "manual"
 [[workflows.stages]]
 name = "two"
 agents = ["x"]
-idempotent = true
+approval = {schema = {}}
 retry = {count = "a"}
 input = {a = "{{ task.thre.result }}", b = "{{ oops"}
 [[workflows.stages]]
@@ -53,7 +53,7 @@ agents = ["x y"]
         'w.toml:7: workflow "flow", stage "run-it": `agents`: is empty; write at least one entry',
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
-        'w.toml:12: workflow "flow", stage "two": `idempotent` is not built yet; leave it out',
+        'w.toml:12: workflow "flow", stage "two": `approval.schema` is not built yet; leave it out',
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
         "number",
         'w.toml:16: workflow "flow", stage "two": `name`: "two" is already the name of the stage at '
@@ -95,7 +95,6 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ("parallel = 1", "1 does not fit; write true or false"),
         ("max_parallel = true", "true does not fit; write a whole number"),
         ("max_parallel = -1", "-1 is too small; at least 0"),
-        ('classification = "final"', '`classification = "final"` is not built yet'),
         ('classification = "finl"', "'finl' is none of"),
         ('classification = "compensatable"', 'needs a compensation; write compensation_agents = ["role"]'),
         ('classification = "read_only"\ncompensation = {}', "a read_only stage is never undone"),
@@ -107,7 +106,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ("on_success = 'x'", '`on_success`: there is no stage "x"; there are "one", "later", end and fail'),
         ("needs = ['latr']", '`needs`: there is no stage "latr"; did you mean "later"?'),
         ("type = 'sequence'", "`type`: 'sequence' is none of 'parallel'"),
-        ("idempotent = true", "`idempotent` is not built yet"),
+        ("idempotent = true", '`idempotent`: is for final stages alone; leave it out, or write classification = "final"'),
         ("workflow_timeout = 5", "move it above [[workflows.stages]]"),
         ("agent = ['x']", 'unknown key `agent`; did you mean "agents"?'),
         ("action = '{{ x }}'", "is not an action"),
@@ -131,7 +130,7 @@ def test_a_mistake_in_a_stage_is_named_with_its_place_and_its_remedy(
     [
         ('trigger = {cron = "0 3 * * *"}', 'the trigger cron is not built yet; write trigger = "manual"'),
         ('order = "graf"', "'graf' is none of 'written' or 'graph'"),
-        ('saga = {after_final = "hold"}', "`after_final` is not built yet"),
+        ('saga = {after_final = "park"}', "'park' is none of 'hold' or 'compensate'"),
         ('saga = {on_failure = "stop"}', "'stop' is none of 'compensate' or 'halt'"),
         ("retry = {count = 1}", "`retry` belongs to a stage; move it below [[workflows.stages]]"),
         ("with_items = 1", "`with_items` belongs to a stage"),

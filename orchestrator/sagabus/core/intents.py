@@ -1,0 +1,79 @@
+"""Final effects that nobody knows of: a person says what became of one, or has it tried again."""
+
+from sagabus.core import ending, stages
+from sagabus.core.commands import attempt_timer
+from sagabus.core.events import IntentResolved
+from sagabus.core.instance import Answer, Attempt, Failure, InstanceState, TaskStatus
+from sagabus.core.parking import settle
+from sagabus.core.tasks import close, identity
+from sagabus.core.transition import Ignored, Transition
+
+
+def intents_of(state: InstanceState) -> list[Attempt]:
+    """Final effects that were begun, and whose outcome is not told yet; oldest first."""
+    found = [
+        attempt
+        for tries in state.attempts.values()
+        for attempt in tries
+        if attempt.is_intent and attempt.is_open and not attempt.retry
+    ]
+    return sorted(found, key=lambda each: (each.started_at or each.created_at, each.task))
+
+
+def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
+    """Take a person's word for the outcome of a held attempt."""
+    found = _held(t, event)
+    if isinstance(found, str):
+        return t.refuse(event.command, found)
+    told = {"outcome": event.outcome, "by": event.by, "reason": event.reason}
+    t.record("IntentResolved", {**identity(found), **told})
+    settle(t, found)
+    why = f": {event.reason}" if event.reason else ""
+    match event.outcome:
+        case "succeeded":
+            found.output = event.output
+            close(t, found, TaskStatus.SUCCEEDED, is_acted=True)
+            stages.task_succeeded(t, found)
+        case "failed":
+            message = f"{event.by or 'an operator'} says that it did not happen{why}"
+            failure = Failure("failed_by_operator", message, found.stage, found.task)
+            close(t, found, TaskStatus.FAILED, is_acted=False, error=failure)
+            stages.task_failed(t, found, failure, is_retryable=False)
+        case "retry":
+            _try_again(t, found)
+    ending.settle(t)
+    names = {"stage": found.stage, "task": found.task, "attempt": found.attempt}
+    result = {"id": t.row.id, "status": t.row.status, **names, "outcome": event.outcome}
+    t.answer(event.command, Answer(ok=True, result=result))
+    return None
+
+
+def _held(t: Transition, event: IntentResolved) -> Attempt | str:
+    """The attempt that a person means, or why there is none."""
+    if event.stage not in t.definition.stages:
+        return f"workflow {t.row.workflow!r} has no stage {event.stage!r}"
+    of_stage = [each for each in intents_of(t.state) if each.stage == event.stage]
+    held = {f"{each.task}/{each.attempt}": each for each in of_stage if each.is_held}
+    if not held and of_stage:
+        return f"stage {event.stage!r} is at work still: wait until it tells how it ended"
+    if not held:
+        return f"the outcome of stage {event.stage!r} is not unknown: nothing to resolve"
+    if event.attempt is None and len(held) > 1:
+        return f"several outcomes of stage {event.stage!r} are unknown, name one: {', '.join(held)}"
+    found = event.attempt or next(iter(held))
+    if found not in held:
+        return f"the outcome of {found} is not unknown, it is that of {', '.join(held)}"
+    if event.outcome == "retry" and not stages.is_forward(t.row):
+        return "the instance goes forward no more: say whether it succeeded or failed"
+    return held[found]
+
+
+def _try_again(t: Transition, attempt: Attempt) -> None:
+    """Send the next attempt of the same task, at once; this one may have acted for ever."""
+    attempt.is_held = False
+    attempt.retry = attempt.acted = True
+    attempt.ended_at = attempt.due_at = t.at
+    t.change(attempt)
+    t.do(attempt_timer(attempt, t.at))
+    kind = {"kind": attempt.kind, "due_at": attempt.due_at}
+    t.record("TaskRetryScheduled", {**identity(attempt), **kind})
