@@ -33,7 +33,14 @@ from sagabus.core.events import (
     StartRequested,
     WorkflowTimerFired,
 )
-from sagabus.core.instance import Answer, Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.core.instance import (
+    Answer,
+    Attempt,
+    Instance,
+    InstanceState,
+    InstanceStatus,
+    StageStatus,
+)
 from sagabus.core.transition import Ignored
 from sagabus.ports import Batch
 from tests.unit.core.agents import Agents, Message
@@ -147,6 +154,15 @@ class World:
     def _answer_gate(self, name: str, stage: str) -> None:
         is_yes = self.rng.random() < 0.8
         self._ask(name, lambda _: ApprovalAnswered(self.clock.at, name, stage, is_yes, "ann"))
+        self.clock.later(4 * ASK_AGAIN_S, self._answer_again, name, stage)
+
+    def _answer_again(self, name: str, stage: str) -> None:
+        """While it needs an operator it takes no answers: a refused one is given once more."""
+        answer = self._answers.get(name)
+        state = self.stored()
+        run = state.row.runs.get(f"{stage}-1") if state is not None else None
+        if run is not None and run.status is StageStatus.WAITING and (not answer or not answer.ok):
+            self._answer_gate(f"{name}-again", stage)
 
     def _react(self, event: dict[str, Any]) -> None:
         name = f"{event['type']}-{event['seq']}"

@@ -53,7 +53,7 @@ agents = ["x y"]
         'w.toml:7: workflow "flow", stage "run-it": `agents`: is empty; write at least one entry',
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
-        'w.toml:12: workflow "flow", stage "two": `approval.schema` is not built yet; leave it out',
+        'w.toml:12: workflow "flow", stage "two": `schema` is not built yet; leave it out',
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
         "number",
         'w.toml:16: workflow "flow", stage "two": `name`: "two" is already the name of the stage at '
