@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from sagabus.adapters.package_data import data_path
 from tests.support.nats_server import NatsServer
 from tests.support.processes import SAGABUS, Orchestrator, environment, sagabus, until
+from tests.support.terminal import Terminal
 
 WORKFLOWS = (data_path("config") / "workflows.toml").read_text()
 DEMO_AGENTS = 3
@@ -27,35 +27,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestrator]:
     with Orchestrator(directory, WORKFLOWS, options=["--agents"]) as orchestrator:
         until(lambda: orchestrator.health()["agents"] == DEMO_AGENTS, "the demo agents are there")
         yield orchestrator
-
-
-class Terminal:
-    """Commands given to one orchestrator."""
-
-    def __init__(self, orchestrator: Orchestrator) -> None:
-        self.url = orchestrator.url
-
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """What the command prints; it must end with ``code``, and say why when that is not 0."""
-        done = sagabus(*arguments, url=self.url, SAGABUS_USER="ann")
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        return done.stdout
-
-    def refused(self, *arguments: str) -> str:
-        """The one line that says why a command was refused."""
-        done = sagabus(*arguments, url=self.url, SAGABUS_USER="ann")
-        assert done.returncode == 1
-        assert done.stdout == ""
-        [line] = done.stderr.splitlines()
-        return line
-
-    def read(self, *arguments: str, code: int = 0) -> Any:
-        """What the command prints with ``--json``."""
-        return json.loads(self.run(*arguments, "--json", code=code))
-
-    def until_waiting(self, id: str) -> None:
-        until(lambda: self.read("show", id)["status"] == "waiting", f"{id} waits for a person")
 
 
 @pytest.fixture

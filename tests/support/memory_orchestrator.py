@@ -132,9 +132,10 @@ class MemoryOrchestrator:
         event = ApprovalAnswered(self._now(), command or uuid.uuid4().hex, stage, False, by, reason)
         return await self._command(instance_id, event)
 
-    async def cancel(self, instance_id, *, by="", reason="", command=None):
+    async def cancel(self, instance_id, *, compensate=True, by="", reason="", command=None):
+        name = command or uuid.uuid4().hex
         return await self._command(
-            instance_id, CancelRequested(self._now(), command or uuid.uuid4().hex, by, reason)
+            instance_id, CancelRequested(self._now(), name, by, reason, compensate)
         )
 
     async def get(self, instance_id) -> InstanceState:
