@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from sagabus.core import gates, saga, stages
+from sagabus.core import gates, routes, saga, stages
 from sagabus.core.commands import TellParent
 from sagabus.core.definition import TemplateError
-from sagabus.core.instance import Instance, InstanceStatus, ParentRef, run_key
+from sagabus.core.instance import Instance, InstanceStatus, ParentRef
 from sagabus.core.scope import end_error, scope_of
 from sagabus.core.transition import Transition
 from sagabus.errors import InvariantError
@@ -27,7 +27,7 @@ def settle(t: Transition) -> None:
 def _end(t: Transition, outcome: InstanceStatus) -> None:
     row = t.row
     last = t.definition.on_end
-    if last is not None and run_key(last, 1) not in row.runs:
+    if last is not None and routes.standing(row, last, 1) is None:
         row.deadline_at = row.remaining_s = None
         stages.begin_run(t, last, [], 1)
         stages.advance(t)

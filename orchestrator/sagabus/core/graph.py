@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from sagabus.core.definition import Definition, Route, Stage, StageKind, Template
 
@@ -10,6 +10,9 @@ from sagabus.core.definition import Definition, Route, Stage, StageKind, Templat
 Outcome = Literal[
     "success", "decision", "default", "failure", "timeout", "complete", "next", "needs"
 ]
+
+#: What is followed although the stage has not done what it is for.
+_AFTER_FAILURE: Final[frozenset[Outcome]] = frozenset({"failure", "timeout", "complete"})
 
 
 @runtime_checkable
@@ -42,6 +45,8 @@ class Node:
     #: The condition without which it is skipped, as it is written.
     when: str = ""
     classification: str = "unclassified"
+    #: Nothing final has happened before it: once it has succeeded, there is no way back.
+    is_point_of_no_return: bool = False
     #: Roles that undo it.
     undone_by: tuple[str, ...] = ()
     #: Status of its newest run and why that failed, and how often it has run.
@@ -83,17 +88,55 @@ def graph_of(definition: Definition) -> Graph:
     """Every stage and everywhere that it leads."""
     stages = definition.stages.values()
     edges = dict.fromkeys(edge for stage in stages for edge in _edges(stage))
+    firsts = _first_finals(definition, edges)
     return Graph(
         workflow=definition.name,
         digest=definition.digest,
         entry=definition.entry,
-        nodes=tuple(_node(stage) for stage in stages),
+        nodes=tuple(_node(stage, is_first=stage.name in firsts) for stage in stages),
         edges=tuple(edges),
         on_end=definition.on_end,
     )
 
 
-def _node(stage: Stage) -> Node:
+def leads_of(definition: Definition) -> dict[str, frozenset[Edge]]:
+    """By stage: where it leads."""
+    leads: dict[str, set[Edge]] = {name: set() for name in definition.stages}
+    for stage in definition.stages.values():
+        for edge in _edges(stage):
+            leads[edge.source].add(edge)
+    return {name: frozenset(edges) for name, edges in leads.items()}
+
+
+def _first_finals(definition: Definition, edges: Iterable[Edge]) -> set[str]:
+    """Final stages that can be reached before any other one has succeeded."""
+    if not definition.has_finals:
+        return set()
+    ways: dict[str, list[Edge]] = {}
+    for edge in edges:
+        ways.setdefault(edge.source, []).append(edge)
+    found: set[str] = set()
+    seen = set(definition.entry)
+    todo = list(seen)
+    while todo:
+        name = todo.pop()
+        stage = definition.stages.get(name)  # END and FAIL are none
+        if stage is None:
+            continue
+        inside = [definition.stages[child] for child in stage.children] or [stage]
+        finals = {each.name for each in inside if each.classification == "final"}
+        found |= finals
+        further = [
+            edge.target
+            for edge in ways.get(name, ())
+            if edge.target not in seen and (not finals or edge.outcome in _AFTER_FAILURE)
+        ]
+        seen.update(further)
+        todo += further
+    return found
+
+
+def _node(stage: Stage, *, is_first: bool) -> Node:
     return Node(
         name=stage.name,
         kind=stage.kind,
@@ -107,6 +150,7 @@ def _node(stage: Stage) -> Node:
         has_items=stage.items is not None,
         when=_text(stage.when),
         classification=stage.classification,
+        is_point_of_no_return=is_first,
         undone_by=stage.compensation.roles if stage.compensation else (),
     )
 

@@ -170,6 +170,11 @@ class Attempt:
         return self.is_once and self.claim_id is not None
 
     @property
+    def is_untold(self) -> bool:
+        """True while nobody has told what became of its intent."""
+        return self.is_held or (self.is_intent and self.status in _UNANSWERED)
+
+    @property
     def may_be_sent_again(self) -> bool:
         """True when a message that was lost is made up for: not where it may have acted once."""
         return self.status in _UNANSWERED and not self.is_intent

@@ -45,12 +45,14 @@ from sagabus.core.events import (
     ResultReceived,
     ResultSet,
     ResumeRequested,
+    RetryRequested,
     SkipRequested,
     StartRequested,
     TaskRefused,
     UndoRequested,
     WorkflowTimerFired,
 )
+from sagabus.core.fingerprint import fingerprint
 from sagabus.core.instance import (
     Answer,
     Attempt,
@@ -59,7 +61,6 @@ from sagabus.core.instance import (
     InstanceStatus,
     TaskStatus,
 )
-from sagabus.core.scope import scope_of
 from sagabus.core.tasks import close, send
 from sagabus.core.transition import Decision, Ignored, Transition
 
@@ -111,6 +112,7 @@ def _apply(t: Transition, event: Event) -> Ignored | None:  # noqa: C901 - one c
             | SkipRequested()
             | ResultSet()
             | FailRequested()
+            | RetryRequested()
             | CompensateRequested()
             | IntentResolved()
         ):
@@ -161,7 +163,14 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
         return Ignored("started_already")
     row.status = InstanceStatus.RUNNING
     row.started_at = t.at
-    t.record("WorkflowStarted", {"started_by": row.started_by})
+    t.record(
+        "WorkflowStarted",
+        {
+            "started_by": row.started_by,
+            "definition": row.digest,
+            "parameters_sha256": fingerprint(row.parameters),
+        },
+    )
     if event.pause is not None:
         by, reason = event.pause.by, event.pause.reason
         pausing.stop(t, by, reason, event.command, is_of_workflow=True)
@@ -171,10 +180,7 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
         row.deadline_at = t.at + t.definition.workflow_timeout
         t.do(SetTimer(row.deadline_at, "workflow"))
     try:
-        if t.definition.vars is not None:
-            # A copy: what holds no expression is the definition's own, for every instance.
-            row.vars = dict(t.definition.vars.render(scope_of(t)))
-            routes.check_size(t)
+        routes.first_vars(t)
     except stages.BrokenError as error:
         stages.fail(t, stages.broken(error, None))
     for name in t.definition.entry:

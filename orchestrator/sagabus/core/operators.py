@@ -3,7 +3,18 @@
 from collections.abc import Mapping
 from typing import assert_never
 
-from sagabus.core import ending, gates, intents, pausing, permitted, repair_stage, repair_undo, saga, stages
+from sagabus.core import (
+    ending,
+    gates,
+    intents,
+    pausing,
+    permitted,
+    repair_retry,
+    repair_stage,
+    repair_undo,
+    saga,
+    stages,
+)
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.events import (
     ApprovalAnswered,
@@ -16,6 +27,7 @@ from sagabus.core.events import (
     PauseRequested,
     ResultSet,
     ResumeRequested,
+    RetryRequested,
     SkipRequested,
 )
 from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
@@ -30,6 +42,7 @@ _NAMES: Mapping[type[OperatorEvent], permitted.CommandName] = {
     ResultSet: "set_result",
     FailRequested: "fail",
     IntentResolved: "resolve",
+    RetryRequested: "retry",
     CompensateRequested: "compensate",
 }
 
@@ -56,7 +69,7 @@ def _name_of(event: OperatorEvent) -> permitted.CommandName:
             return _NAMES[type(event)]
 
 
-def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:
+def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:  # noqa: C901 - one case per event
     match event:
         case ApprovalAnswered():
             return answer_gate(t, event)
@@ -76,6 +89,8 @@ def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:
             return repair_stage.fail(t, event)
         case IntentResolved():
             return intents.resolve(t, event)
+        case RetryRequested():
+            return repair_retry.retry(t, event)
         case CompensateRequested():
             return repair_undo.compensate(t, event)
         case unknown:

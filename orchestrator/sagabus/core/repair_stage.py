@@ -1,9 +1,9 @@
 """Repair of one stage that does not get on: a person skips it, says what it gave, or fails it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sagabus.core import ending, repair_undo, saga, stages
+from sagabus.core import ending, repair_undo, reviving, saga, stages
 from sagabus.core.events import FailRequested, ResultSet, SkipRequested
 from sagabus.core.instance import (
     Answer,
@@ -25,36 +25,79 @@ def skip(t: Transition, event: SkipRequested) -> Ignored | None:
     """Go on as if the stage's condition were false; or without undoing the stage."""
     run = _active_run(t, event.stage)
     if run is None:
-        return repair_undo.give_up(t, event)
+        failed = _failed_run(t, event.stage)
+        return repair_undo.give_up(t, event) if failed is None else _skip_failed(t, event, failed)
     why_not = _why_not(t, run, event.attempt)
     if why_not is not None:
         return t.refuse(event.command, why_not)
     _stop(t, run, event.by, event.reason)
     stages.skip_run(t, run, by=event.by, reason=event.reason)
-    return _done(t, event)
+    _done(t, event)
+    return None
 
 
 def set_result(t: Transition, event: ResultSet) -> Ignored | None:
     """End the stage with that output for every task that gave none; or call it undone by hand."""
     run = _active_run(t, event.stage)
+    failed = _failed_run(t, event.stage) if run is None else None
+    run = run or failed
     if run is None:
         return repair_undo.believe(t, event)
+    kept = {} if failed is None else reviving.kept_runs(t, also=failed)
     why_not = _why_not(t, run, event.attempt) or _why_no_result(t, run)
+    why_not = why_not or (None if failed is None else _why_not_kept(t, kept))
     if why_not is not None:
         return t.refuse(event.command, why_not)
-    stage = t.stage(run.stage)
     _stop(t, run, event.by, event.reason)
+    _give_results(t, run, event.output)
+    data: dict[str, Any] = {"stage": run.stage, "by": event.by, "reason": event.reason}
+    t.record("StageResultSet", data)
+    if failed is None:
+        data["next"] = stages.succeed_run(t, run)
+        data["stage_duration_s"] = (t.at - run.started_at).total_seconds()
+    else:
+        run.status, run.is_unled = StageStatus.SUCCEEDED, True
+        reviving.go_forward(t, kept, t.definition)
+    _done(t, event)
+    return None
+
+
+def _give_results(t: Transition, run: StageRun, output: Any) -> None:
+    stage = t.stage(run.stage)
     run.total = width(stage, run)
     for index in _without_result(t, run, run.total):
-        give_result(t, run, stage, index, event.output)
+        give_result(t, run, stage, index, output)
     run.next_index = run.succeeded = run.total
     run.failed = 0
     run.error = None
-    data: dict[str, Any] = {"stage": run.stage, "by": event.by, "reason": event.reason}
-    t.record("StageResultSet", data)
-    data["next"] = stages.succeed_run(t, run)
-    data["stage_duration_s"] = (t.at - run.started_at).total_seconds()
-    return _done(t, event)
+
+
+def _failed_run(t: Transition, stage: str) -> StageRun | None:
+    """The run by which an instance failed after a final stage: it is held, nothing is undone."""
+    if all(each.cause != "after_final" for each in t.row.parked):
+        return None
+    run = reviving.newest_run(t.row, stage)
+    if run is None or t.stage(stage).block is not None or stage == t.definition.on_end:
+        return None
+    is_failed = run.error is not None and run.ended_at is not None and not run.is_handled
+    return run if is_failed else None
+
+
+def _why_not_kept(t: Transition, kept: Mapping[str, StageRun]) -> str | None:
+    return reviving.why_not(t) or reviving.why_not_final(t, kept)
+
+
+def _skip_failed(t: Transition, event: SkipRequested, run: StageRun) -> Ignored | None:
+    """Go on as if the stage that failed had been passed over."""
+    kept = reviving.kept_runs(t, also=run)
+    why_not = newer_than(t, run, event.attempt) or _why_not_kept(t, kept)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    run.status, run.error, run.is_unled = StageStatus.SKIPPED, None, True
+    t.record("StageSkipped", {"stage": run.stage, "by": event.by, "reason": event.reason})
+    reviving.go_forward(t, kept, t.definition)
+    _done(t, event)
+    return None
 
 
 def fail(t: Transition, event: FailRequested) -> Ignored | None:
@@ -71,7 +114,8 @@ def fail(t: Transition, event: FailRequested) -> Ignored | None:
     why = f": {event.reason}" if event.reason else ""
     message = f"failed by {event.by or 'an operator'}{why}"
     stages.fail_run(t, run, Failure("failed_by_operator", message, run.stage))
-    return _done(t, event)
+    _done(t, event)
+    return None
 
 
 def _active_run(t: Transition, stage: str) -> StageRun | None:

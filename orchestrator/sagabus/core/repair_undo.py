@@ -119,7 +119,8 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
             _take_back(t, undo)
             saga.count_failure(t, run, identity(undo), error, may_park=False)
         run.status = StageStatus.COMPENSATION_FAILED
-    return _done(t, event)
+    _done(t, event)
+    return None
 
 
 def believe(t: Transition, event: ResultSet) -> Ignored | None:
@@ -140,7 +141,8 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
         run.undo_sent = max(run.undo_sent, 1)
         run.is_undone_by_hand = True
         run.status = StageStatus.COMPENSATED
-    return _done(t, event)
+    _done(t, event)
+    return None
 
 
 def _being_undone(t: Transition, stage: str) -> list[StageRun]:

@@ -9,7 +9,15 @@ from collections.abc import Iterable
 import orjson
 
 from sagabus.core.definition import END, FAIL, Publish, Route
-from sagabus.core.instance import Failing, Failure, Firing, StageRun, StageStatus, run_key
+from sagabus.core.instance import (
+    Failing,
+    Failure,
+    Firing,
+    Instance,
+    StageRun,
+    StageStatus,
+    run_key,
+)
 from sagabus.core.scope import is_true, scope_of
 from sagabus.core.transition import Transition
 
@@ -89,6 +97,19 @@ def publish(
         check_size(t)
 
 
+def first_vars(t: Transition) -> None:
+    """Set the variables that a workflow begins with.
+
+    Raises:
+        TemplateError: an expression failed.
+        LimitError: the variables are too large.
+    """
+    if t.definition.vars is not None:
+        # A copy: what holds no expression is the definition's own, for every instance.
+        t.row.vars = dict(t.definition.vars.render(scope_of(t)))
+        check_size(t)
+
+
 def check_size(t: Transition) -> None:
     """Refuse variables beyond the limit: they are stored with every transition.
 
@@ -154,6 +175,17 @@ def ancestry(t: Transition, key: str) -> set[str]:
     return found
 
 
+def standing(row: Instance, name: str, pass_: int) -> str | None:
+    """Key of the run of a stage that counts as a pass; one that a retry has replaced does not."""
+    key = run_key(name, pass_)
+    if not row.retries:
+        return key if key in row.runs else None
+    for key, run in row.runs.items():
+        if run.stage == name and run.lap == pass_ and not run.is_replaced:
+            return key
+    return None
+
+
 def free_pass(t: Transition, name: str, sources: list[str], first: int) -> int | None:
     """The pass in which runs lead to a stage, from ``first`` on; None: it is the second arm.
 
@@ -163,10 +195,10 @@ def free_pass(t: Transition, name: str, sources: list[str], first: int) -> int |
         LimitError: the loop has come round too often.
     """
     pass_ = first
-    if run_key(name, pass_) not in t.row.runs:
+    if standing(t.row, name, pass_) is None:
         return pass_
     before: set[str] = set().union(*(ancestry(t, key) for key in sources))
-    while (key := run_key(name, pass_)) in t.row.runs:
+    while (key := standing(t.row, name, pass_)) is not None:
         if key not in before:
             return None
         pass_ += 1
@@ -186,8 +218,12 @@ def arrive(t: Transition, name: str, source: str) -> tuple[list[str], int] | Non
     """
     stage = t.stage(name)
     run = t.row.runs[source]
-    ran = [each.pass_ for each in t.row.runs.values() if each.stage == name]
-    if ran and max(ran) >= run.pass_ and run_key(name, max(ran)) not in ancestry(t, source):
+    ran = {
+        each.lap: key
+        for key, each in t.row.runs.items()
+        if each.stage == name and not each.is_replaced
+    }
+    if ran and max(ran) >= run.lap and ran[max(ran)] not in ancestry(t, source):
         ignore(t, name, source)
         return None
     arrived = t.row.arrived.setdefault(name, {})
@@ -197,7 +233,7 @@ def arrive(t: Transition, name: str, source: str) -> tuple[list[str], int] | Non
         return None
     del t.row.arrived[name]
     sources = [arrived[arm] for arm in stage.arms if arm in arrived]
-    pass_ = free_pass(t, name, sources, max(t.row.runs[key].pass_ for key in sources))
+    pass_ = free_pass(t, name, sources, max(t.row.runs[key].lap for key in sources))
     if pass_ is None:
         ignore(t, name, source)
         return None
@@ -207,6 +243,10 @@ def arrive(t: Transition, name: str, source: str) -> tuple[list[str], int] | Non
 def ignore(t: Transition, name: str, source: str) -> None:
     """Note the second arm of a diamond: its stage has run in this pass."""
     run = t.row.runs[source]
+    for begun in t.row.runs.values():
+        if begun.stage == name and begun.lap >= run.lap and not begun.is_replaced:
+            begun.other_arms.append(source)
+            break
     t.record("ArmIgnored", {"stage": name, "from": run.stage, "pass": run.pass_})
 
 

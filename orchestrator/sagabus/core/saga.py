@@ -2,6 +2,8 @@
 
 Honesty is the rule: ``rolled_back`` is only said when every compensation succeeded, and whatever
 may have acted counts as having acted.
+
+One file, because settling, undoing and what is said of it in the end are one course of events.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +12,7 @@ from typing import Any
 from sagabus.core import resources
 from sagabus.core.commands import TellParent
 from sagabus.core.definition import FAIL, Compensation, TemplateError
+from sagabus.core.effects import effects_left, needs_undo
 from sagabus.core.instance import (
     Attempt,
     Failure,
@@ -127,70 +130,6 @@ def end_run(
     t.row.ended_count += 1
     run.ended_order = t.row.ended_count
     t.row.active_runs -= 1
-
-
-def needs_undo(t: Transition, plan: Compensation, task: str) -> bool:
-    """Whether a task is undone: it succeeded, or it may have acted and the stage says so."""
-    tries = t.state.attempts.get(task, ())
-    if any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries):
-        return True
-    match plan.compensate_self:
-        case "unknown":
-            return any(attempt.acted for attempt in tries)
-        case "always":
-            return any(attempt.started_at is not None for attempt in tries)
-        case "never":
-            return False
-
-
-def has_effects(t: Transition) -> bool:
-    """Whether anything was done that a compensation would undo."""
-    for run in t.row.runs.values():
-        plan = t.stage(run.stage).compensation
-        tasks = (task_id(run.stage, run.pass_, index) for index in range(run.next_index))
-        if plan is not None and any(needs_undo(t, plan, task) for task in tasks):
-            return True
-    return False
-
-
-def effects_left(t: Transition) -> list[dict[str, Any]]:
-    """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``."""
-    failed = {each["task"] for each in t.row.failed_compensations}
-    left: list[dict[str, Any]] = []
-    for run in t.row.runs.values():
-        stage = t.stage(run.stage)
-        if stage.compensation is None and stage.classification != "final":
-            continue
-        for index in range(run.next_index):
-            task = task_id(run.stage, run.pass_, index)
-            if _stands(t, run, task, failed):
-                tries = t.state.attempts.get(task, ())
-                is_certain = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
-                names = {"stage": run.stage, "task": task, "class": stage.classification}
-                left.append({**names, "is_certain": is_certain})
-    return left
-
-
-def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
-    plan = t.stage(run.stage).compensation
-    if plan is None:
-        return any(
-            attempt.acted or attempt.status is TaskStatus.SUCCEEDED
-            for attempt in t.state.attempts.get(task, ())
-        )
-    if run.is_undone_by_hand or not needs_undo(t, plan, task):
-        return False
-    return not all(_is_undone(t, plan, task, entry, failed) for entry in range(len(plan.roles)))
-
-
-def _is_undone(t: Transition, plan: Compensation, task: str, entry: int, failed: set[str]) -> bool:
-    """Whether the newest of the undos of ``task`` by an entry was carried out."""
-    newest: Attempt | None = None
-    while (found := t.state.current(undo_id(task, entry))) is not None:
-        newest, entry = found, entry + len(plan.roles)
-    if newest is None or newest.status is not TaskStatus.SUCCEEDED:
-        return False
-    return newest.task not in failed
 
 
 def proceed(t: Transition) -> None:
@@ -394,7 +333,10 @@ def undo_failed(
     if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
         return
     release(t, attempt)
-    count_failure(t, run, identity(attempt), {"type": failure.type, "message": failure.message})
+    error: dict[str, Any] = {"type": failure.type, "message": failure.message}
+    if failure.policies:
+        error["policies"] = list(failure.policies)
+    count_failure(t, run, identity(attempt), error)
     go_on(t, run)
 
 

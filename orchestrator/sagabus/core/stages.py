@@ -69,7 +69,7 @@ def lead_on(t: Transition, firing: Firing) -> None:
         if t.stage(firing.target).join is not None:
             start = routes.arrive(t, firing.target, firing.source)
         else:
-            pass_ = routes.free_pass(t, firing.target, [firing.source], source.pass_)
+            pass_ = routes.free_pass(t, firing.target, [firing.source], source.lap)
             if pass_ is None:
                 routes.ignore(t, firing.target, firing.source)
             start = None if pass_ is None else ([firing.source], pass_)
@@ -81,9 +81,10 @@ def lead_on(t: Transition, firing: Firing) -> None:
 
 
 def begin_run(t: Transition, name: str, parents: list[str], pass_: int) -> None:
-    """Start a stage, led to by the runs ``parents``."""
+    """Start a stage, led to by the runs ``parents``; runs that were replaced keep their pass."""
     run = StageRun(name, pass_, StageStatus.PENDING, t.at, parents=parents)
-    key = run_key(name, pass_)
+    while (key := run_key(name, run.pass_)) in t.row.runs:
+        run.pass_, run.stands_for = run.pass_ + 1, pass_
     t.row.runs[key] = run
     t.row.active_runs += 1
     t.begun_left -= 1
@@ -347,6 +348,7 @@ def succeed_run(t: Transition, run: StageRun) -> list[str]:
         if run.stage == t.definition.on_end:
             _record_failure(t, run, failure)
         else:
+            run.is_unled = True
             fail(t, failure)
     return []
 

@@ -13,7 +13,7 @@ import structlog
 
 from sagabus.core.commands import AuthorizeTask, Command, DispatchTask
 from sagabus.core.definition import Definition
-from sagabus.core.events import Event, PolicyDecided, TaskRefused
+from sagabus.core.events import Event, PolicyDecided, RetryRequested, TaskRefused
 from sagabus.core.instance import Attempt, Instance, InstanceState
 from sagabus.core.kv import UnknownKeyError
 from sagabus.core.machine import decide, park
@@ -66,6 +66,8 @@ class Decider:
         try:
             for event in events:
                 outcome = decide(definition, state, event, kv)
+                if isinstance(event, RetryRequested):
+                    definition = _definition_after(event, definition, state)
                 if isinstance(outcome, Ignored):
                     ignored.append((event, outcome))
                 else:
@@ -163,3 +165,11 @@ class Decider:
             changes.history.append(HistoryEntry(row.id, row.version, row.workflow, events))
         # What was sent and settled again within the batch never leaves.
         changes.tasks += [task for attempt, task in tasks if attempt.is_unanswered]
+
+
+def _definition_after(
+    event: RetryRequested, definition: Definition, state: InstanceState
+) -> Definition:
+    """What an instance goes on with: a retry that was granted may have changed it."""
+    changed = event.definition
+    return changed if changed is not None and state.row.digest == changed.digest else definition

@@ -8,7 +8,7 @@ import structlog
 
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Definition, TemplateError
-from sagabus.core.events import EndAsked, Event, StartRequested
+from sagabus.core.events import EndAsked, Event, RetryRequested, StartRequested
 from sagabus.core.instance import Failure, InstanceState, InstanceStatus
 from sagabus.core.kv import MAX_ASKED, Closed, UnknownKeyError, known_keys
 from sagabus.core.subworkflows import ask_again
@@ -19,6 +19,7 @@ from sagabus.runtime.holds import wait
 from sagabus.runtime.messages import task_message
 from sagabus.runtime.payloads import complete_results
 from sagabus.runtime.reading import Dead, Item, Reading, event_of, nothing_undone, read, skip
+from sagabus.runtime.repairing import retry_event
 from sagabus.runtime.roster import Key, Roster
 from sagabus.runtime.starting import (
     StartArguments,
@@ -106,6 +107,10 @@ class Intake:
             if isinstance(message, ClaimMessage) and self._has_to_wait(state, message, item.source):
                 turn.changes.commands.append((instance, wait(message)))
                 continue
+            if isinstance(message, CommandMessage) and message.name == "retry":
+                retry = await self._retry(turn, state, item, message)
+                events += [] if retry is None else [retry]
+                continue
             try:
                 event = event_of(self._engine, instance, item, turn.at)
             except BadMessageError as error:
@@ -114,6 +119,22 @@ class Intake:
             turn.note_origin(event, instance, item)
             events.append(event)
         return state, events
+
+    async def _retry(
+        self, turn: Turn, state: InstanceState, item: Item, message: CommandMessage
+    ) -> Event | None:
+        """What a retry means; it may bring another definition with it."""
+        snapshots = self._engine.snapshots
+        try:
+            return await self._patiently(
+                lambda: retry_event(message, state.row, snapshots, turn.at)
+            )
+        except BadMessageError as error:
+            turn.refuse(item, "invalid_request", error.reason)
+        except (ConfigError, InvariantError, RequestError, TemplateError) as error:
+            code = error.code if isinstance(error, RequestError) else "internal"
+            turn.refuse(item, code, str(error))
+        return None
 
     def _has_to_wait(self, state: InstanceState, claim: ClaimMessage, role: str) -> bool:
         """Whether a hold keeps an attempt from beginning; one that was told to run, runs."""
@@ -197,10 +218,11 @@ class Intake:
         events: list[Event],
     ) -> tuple[InstanceState, Exception | None]:
         """Decide ``events``; again from what is stored for each key that turns out to be read."""
-        if not definition.reads_kv:
+        used = [definition, *_brought(events)]
+        if not any(each.reads_kv for each in used):
             return state, decider.apply(definition, state, events)
         instance = state.row.id
-        await self._look_up(definition.kv_keys)
+        await self._look_up(frozenset().union(*(each.kv_keys for each in used)))
         for asked in range(MAX_ASKED + 1):
             # What is new is stored nowhere, and small.
             spare = deepcopy(state) if state.row.version == 0 else None
@@ -245,6 +267,15 @@ class Intake:
                     turn.resends.append(task_message(definition, state, attempt, resend=mark))
             except (BadMessageError, ConfigError, InvariantError, TemplateError) as error:
                 log.error("task_not_sent_again", workflow_id=instance, error=str(error))
+
+
+def _brought(events: Iterable[Event]) -> list[Definition]:
+    """Definitions that retries bring with them."""
+    return [
+        event.definition
+        for event in events
+        if isinstance(event, RetryRequested) and event.definition is not None
+    ]
 
 
 def _is_fresh(reading: Reading, instance: str) -> bool:

@@ -23,7 +23,7 @@ from sagabus.errors import BadMessageError
 from sagabus.ports import Delivery
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.messages import read_inbox, result_event
-from sagabus.runtime.repairing import repair_event
+from sagabus.runtime.repairing import repair_event, wrong_arguments
 from sagabus_agents.wire import (
     COMMAND_SOURCE,
     ClaimMessage,
@@ -127,9 +127,7 @@ def event_of(engine: Engine, instance: str, item: Item, at: datetime) -> Event:
     try:
         return _command(message, at)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadMessageError(f"{message.name}: {place}: {first['msg']}") from None
+        raise wrong_arguments(message, error) from None
 
 
 def _claim(

@@ -1,18 +1,23 @@
 """Commands that repair an instance: from what came over the bus to what the machine takes."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sagabus.core.events import (
     CompensateRequested,
     Event,
     FailRequested,
+    IntentResolved,
     ResultSet,
+    RetryRequested,
     SkipRequested,
 )
-from sagabus.errors import BadMessageError
+from sagabus.core.instance import Instance
+from sagabus.errors import BadMessageError, ConflictError
+from sagabus.runtime.snapshots import Snapshots
+from sagabus.runtime.starting import check_parameters
 from sagabus_agents.wire import CommandMessage
 
 
@@ -31,8 +36,28 @@ class _SetResult(_OfStage):
     output: Any = None
 
 
+class _Resolve(_OfStage):
+    outcome: Literal["succeeded", "failed", "retry"]
+    output: Any = None
+
+
+class _Retry(_Repair):
+    from_: str | None = Field(default=None, max_length=64, alias="from")
+    #: Those that change.
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    #: ``latest``, or the digest that the newest one must have.
+    definition: str | None = Field(default=None, max_length=128)
+
+
 class _Compensate(_Repair):
     stage: str | None = Field(default=None, max_length=64)
+
+
+def wrong_arguments(message: CommandMessage, error: ValidationError) -> BadMessageError:
+    """The first thing that is wrong with what a command carries."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return BadMessageError(f"{message.name}: {place}: {first['msg']}")
 
 
 def repair_event(message: CommandMessage, at: datetime) -> Event:
@@ -54,8 +79,50 @@ def repair_event(message: CommandMessage, at: datetime) -> Event:
             return ResultSet(
                 at, command, given.stage, given.output, given.attempt, by, given.reason
             )
+        case "resolve":
+            told = _Resolve.model_validate(arguments)
+            return IntentResolved(
+                at,
+                command,
+                told.stage,
+                told.outcome,
+                told.output,
+                told.attempt,
+                by,
+                told.reason,
+            )
         case "compensate":
             undo = _Compensate.model_validate(arguments)
             return CompensateRequested(at, command, undo.stage, by, undo.reason)
         case name:
             raise BadMessageError(f"{name} repairs nothing")
+
+
+async def retry_event(
+    message: CommandMessage, row: Instance, snapshots: Snapshots, at: datetime
+) -> RetryRequested:
+    """What a retry means, with the definition that the instance is to go on with.
+
+    Raises:
+        BadMessageError: its arguments are wrong.
+        InvalidRequestError: parameters cannot be stored.
+        WorkflowNotFoundError: the workflow is not loaded any more, or disabled.
+        ConflictError: the definition is not the one that was looked at.
+    """
+    try:
+        asked = _Retry.model_validate(message.arguments)
+    except ValidationError as error:
+        raise wrong_arguments(message, error) from None
+    definition = None
+    if asked.definition is not None:
+        newest = await snapshots.newest(row.workflow)
+        if asked.definition not in {"latest", newest.digest}:
+            raise ConflictError(
+                f"workflow {row.workflow!r} was changed since you looked at it: compare again"
+            )
+        definition = newest if newest.digest != row.digest else None
+    used = definition if definition is not None else await snapshots.of(row.digest)
+    check_parameters({**row.parameters, **asked.parameters}, used.max_payload_bytes)
+    return RetryRequested(
+        at, message.command, asked.from_, asked.parameters, definition, message.by, asked.reason
+    )

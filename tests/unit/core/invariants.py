@@ -34,6 +34,10 @@ AFTER_THE_END = {
     "TaskRetryScheduled",
     "RollbackRevised",
 }
+#: What lets an instance that was held after a final stage go forward again.
+GONE_ON = {"WorkflowUnparked"}
+#: What takes an end back.
+REPAIRED = {"UndoRequested", "WorkflowRetried", "StageUndoneByHand", "CompensationSkipped"}
 
 
 def check_counters(definition: Definition, state: InstanceState) -> None:
@@ -90,9 +94,12 @@ def _check_active(definition: Definition, state: InstanceState, key: str) -> Non
 def _check_status(definition: Definition, state: InstanceState, forward: dict[str, int]) -> None:
     row = state.row
     if row.status in FORWARD:
+        # After a retry, an undo may come late while it goes forward.
         limit = definition.max_parallel_tasks or row.in_flight
-        assert row.in_flight <= limit, f"{row.in_flight} in flight, allowed {limit}"
-        assert row.active_runs or row.pending, "going forward with nothing to do"
+        sent = sum(forward.values()) if row.retries else row.in_flight
+        assert sent <= limit, f"{sent} in flight, allowed {limit}"
+        is_undoing = row.retries and row.in_flight
+        assert row.active_runs or row.pending or is_undoing, "going forward with nothing to do"
         if row.outcome is None and row.paused is not None:
             assert row.status is S.PAUSED
         elif row.outcome is None and not row.pending:
@@ -105,7 +112,9 @@ def _check_status(definition: Definition, state: InstanceState, forward: dict[st
         assert row.deadline_at is None
         is_undone = any(run.undo_sent for run in row.runs.values())
         has_left = bool(row.failed_compensations or (is_undone and row.effects_left))
-        if not row.in_flight:  # else an undo that came late will tell
+        if row.status is S.COMPLETED:
+            assert row.rollback == "none", "completed, and something was undone"
+        elif not row.in_flight:  # else an undo that came late will tell
             assert (row.rollback == "partial") == has_left, (row.rollback, row.effects_left)
     if row.status is S.ROLLED_BACK:
         assert row.rollback == "full"
@@ -119,21 +128,24 @@ def check_decisions(
     status = state.row.phase
     events = [event for decision in decisions for event in decision.events]
     assert [event["seq"] for event in events] == list(range(seq + 1, seq + 1 + len(events)))
-    if before in ENDS and any(event["type"] == "UndoRequested" for event in events):
-        assert before in {S.COMPLETED, S.FAILED}, f"{before} was undone"
-        return  # the instance above has taken the end back
+    types = {event["type"] for event in events}
+    if types & REPAIRED or (before is S.COMPENSATING and types >= GONE_ON):
+        assert before is not S.ROLLED_BACK or "UndoRequested" not in types
+        return  # a person, or the instance above, has taken the end back
     assert status in LEGAL[before], f"{before} became {status}"
     if before in ENDS:
         more = {event["type"] for event in events} - AFTER_THE_END
         assert not more, f"{more} after {before}"
+    sent = [
+        command.attempt.task
+        for decision in decisions
+        for command in decision.commands
+        if isinstance(command, DispatchTask) and command.attempt.kind == "task"
+    ]
+    is_parked_now = any(event["type"] == "WorkflowParked" for event in events)
+    assert is_parked_now or not (state.row.parked and sent), f"{sent} sent while it is parked"
     is_last = state.row.outcome is not None  # the last stage runs whatever the status
     if before not in FORWARD and before is not S.PENDING and not is_last:
         started = [event["data"]["task"] for event in events if event["type"] == "TaskStarted"]
         assert all("-undo-" in task for task in started), f"{started} started while {before}"
-        sent = [
-            command.attempt.task
-            for decision in decisions
-            for command in decision.commands
-            if isinstance(command, DispatchTask) and command.attempt.kind == "task"
-        ]
         assert not sent, f"{sent} sent while {before}"

@@ -38,11 +38,12 @@ from sagabus.core.events import (
     PauseRequested,
     ResultReceived,
     ResumeRequested,
+    RetryRequested,
     StartRequested,
     WorkflowTimerFired,
 )
 from sagabus.core.instance import Answer, Attempt, InstanceState, StageRun
-from sagabus.core.transition import Ignored
+from sagabus.core.transition import Ignored, ResourceChange
 from tests.unit.core.clock import BASE
 from tests.unit.core.invariants import check_counters, check_decisions
 from tests.unit.core.turn import Parked, decide_fully
@@ -127,6 +128,8 @@ class Scene:
         #: What was said to other instances.
         self.said: list[StartChild | UndoChild | CommandChild | TellParent] = []
         self.history: list[dict[str, Any]] = []
+        #: What results and undoing meant for resources.
+        self.resources: list[ResourceChange] = []
         self.timers: list[SetTimer] = []
         self.replies: list[Answer] = []
         self._commands = 0
@@ -174,10 +177,13 @@ class Scene:
         if isinstance(outcome, Ignored):
             self._carry_out(list(outcome.commands))
             return outcome.reason
+        if isinstance(event, RetryRequested) and event.definition is not None:
+            self.definition = event.definition if self.row.digest != "d" else self.definition
         check_decisions(before, self.state, outcome, seq)
         check_counters(self.definition, self.state)
         for decision in outcome:
             self.history += decision.events
+            self.resources += decision.resources
             self._carry_out(decision.commands)
         return None
 

@@ -1,0 +1,105 @@
+"""Going on after a failure, in place: what succeeded is kept, the rest runs anew."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sagabus.core import ending, repair_undo, reviving
+from sagabus.core.definition import Definition, Stage
+from sagabus.core.events import RetryRequested
+from sagabus.core.fingerprint import fingerprint
+from sagabus.core.instance import Answer, StageRun
+from sagabus.core.transition import Ignored, Transition
+
+
+def retry(t: Transition, event: RetryRequested) -> Ignored | None:
+    """Keep what succeeded and stands; run the rest, and what ``from_stage`` led to, anew."""
+    stage = event.from_stage
+    is_plain = event.definition is None and not event.parameters
+    if stage is not None and is_plain and repair_undo.failed_runs(t, stage):
+        return repair_undo.try_again(t, event, stage)
+    definition = event.definition or t.definition
+    kept = reviving.kept_runs(t, stage)
+    why_not = _why_not(t, event, kept) or _why_not_with(t, definition, kept)
+    if why_not is not None:
+        return t.refuse(event.command, why_not)
+    parameters, problems = _parameters(t, definition, event.parameters)
+    if problems:
+        message = f"workflow {t.row.workflow!r}: {'; '.join(problems)}"
+        return t.refuse(event.command, message, "invalid_request")
+    t.row.parameters = parameters
+    again = [key for key, run in t.row.runs.items() if key not in kept and not run.is_replaced]
+    names = {
+        "kept": list(dict.fromkeys(run.stage for run in kept.values())),
+        "again": list(dict.fromkeys(t.row.runs[key].stage for key in again)),
+    }
+    t.record(
+        "WorkflowRetried",
+        {
+            "by": event.by,
+            "reason": event.reason,
+            "from": stage,
+            "parameters": sorted(event.parameters),
+            "definition": definition.digest,
+            "parameters_sha256": fingerprint(parameters),
+            **names,
+        },
+    )
+    reviving.go_forward(t, kept, definition)
+    ending.settle(t)
+    result = {"id": t.row.id, "status": t.row.status, "digest": definition.digest, **names}
+    t.answer(event.command, Answer(ok=True, result=result))
+    return None
+
+
+def _why_not(t: Transition, event: RetryRequested, kept: Mapping[str, StageRun]) -> str | None:
+    """Why an instance cannot be retried like this."""
+    why_not = reviving.why_not(t)
+    if why_not is not None or event.from_stage is None:
+        return why_not or reviving.why_not_final(t, kept)
+    stage = t.definition.stages.get(event.from_stage)
+    if stage is None:
+        return f"workflow {t.row.workflow!r} has no stage {event.from_stage!r}"
+    if stage.block is not None:
+        return f"stage {stage.name!r} is part of {stage.block!r}: retry from that"
+    if stage.name == t.definition.on_end:
+        return f"stage {stage.name!r} runs last whatever happens: retry without it"
+    if reviving.newest_run(t.row, stage.name) is None:
+        return f"stage {stage.name!r} has not begun: retry without it"
+    return reviving.why_not_final(t, kept)
+
+
+def _why_not_with(
+    t: Transition, definition: Definition, kept: Mapping[str, StageRun]
+) -> str | None:
+    """Why what has run does not fit another definition."""
+    if definition is t.definition:
+        return None
+    for key, run in t.row.runs.items():
+        was, will = t.stage(run.stage), definition.stages.get(run.stage)
+        if will is None:
+            return f"stage {run.stage!r} has run, and the new definition has no such stage"
+        if key in kept and _shape(was) != _shape(will):
+            return f"stage {run.stage!r} is kept, and has other tasks in the new definition"
+        if was.block != will.block:
+            return f"stage {run.stage!r} has run, and is part of another one in the new definition"
+        if run.undo_next and _undo_shape(was) != _undo_shape(will):
+            return f"stage {run.stage!r} is undone, and by others in the new definition"
+    return None
+
+
+def _shape(stage: Stage) -> tuple[Any, ...]:
+    size = None if stage.items is None else stage.items.batch_size
+    return stage.kind, stage.items is None, size, len(stage.roles), stage.children
+
+
+def _undo_shape(stage: Stage) -> int:
+    return 0 if stage.compensation is None else len(stage.compensation.roles)
+
+
+def _parameters(
+    t: Transition, definition: Definition, changes: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    parameters = {**t.row.parameters, **changes}
+    if definition.parameters is None:
+        return parameters, []
+    return definition.parameters.complete(parameters)
