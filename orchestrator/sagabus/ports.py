@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from sagabus.core.chain import Entry, TrailRow
 from sagabus.core.instance import Attempt, Instance, InstanceState
+from sagabus.core.intents import Intent
 from sagabus.core.transition import ResourceChange
 from sagabus_agents.wire import PayloadRef
 
@@ -211,6 +212,10 @@ class Store(Protocol):
     """The truth. Every method raises ``StoreUnavailableError`` when the database is away."""
 
     @property
+    def trail(self) -> "AuditTrail":
+        """Who did what, when and why."""
+
+    @property
     def resources(self) -> Resources:
         """What tasks have made outside."""
 
@@ -265,6 +270,9 @@ class Store(Protocol):
         cursor: str | None = None,
     ) -> Page:
         """Instances, newest first."""
+
+    async def intents(self) -> list[Intent]:
+        """The final effects of all instances that were begun and are not told, oldest first."""
 
     async def count_by_status(self) -> dict[str, int]:
         """Number of instances per status."""
@@ -538,8 +546,12 @@ class Bus(Protocol):
     ) -> AbstractAsyncContextManager[None]:
         """Core subscription for the time of the context."""
 
-    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Core request."""
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes | None:
+        """Core request; None when nobody listens.
+
+        Raises:
+            TimeoutError: somebody does, and gave no answer in time.
+        """
 
     async def role_queues(self) -> list[RoleQueue]:
         """Every role's queue."""

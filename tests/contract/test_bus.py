@@ -60,7 +60,7 @@ class MemoryWorld:
     async def payload_messages(self) -> int:
         return len(self.broker.payloads)
 
-    async def respond(self, subject: str, responder: Callable[[bytes], bytes]) -> None:
+    async def respond(self, subject: str, responder: Callable[[bytes], bytes | None]) -> None:
         self.broker.respond(subject, responder)
 
 
@@ -107,9 +107,11 @@ class NatsWorld:
     async def payload_messages(self) -> int:
         return int((await self._jetstream.stream_info(wire.STREAM_PAYLOADS)).state.messages)
 
-    async def respond(self, subject: str, responder: Callable[[bytes], bytes]) -> None:
+    async def respond(self, subject: str, responder: Callable[[bytes], bytes | None]) -> None:
         async def answer(message: Any) -> None:
-            await message.respond(responder(message.data))
+            found = responder(message.data)
+            if found is not None:
+                await message.respond(found)
 
         await self._client.subscribe(subject, cb=answer)
         # Answered behind the subscription; the driver's `flush` may overtake it.
@@ -535,11 +537,18 @@ async def test_notice_reaches_subscribers_until_they_leave(world: World, bus: Bu
     assert heard[1:] == [("sagabus.cancel.a1", b"marker")]
 
 
-async def test_request_is_answered_or_fails(world: World, bus: Bus) -> None:
+async def test_request_is_answered_or_known_to_have_nobody_or_late(world: World, bus: Bus) -> None:
     await world.respond("some.service", lambda data: data.upper())
+    await world.respond("silent.service", lambda data: None)
     assert await bus.request("some.service", b"hello", WAIT_S) == b"HELLO"
+    assert await bus.request("nobody.there", b"hello", WAIT_S) is None
+    with pytest.raises(TimeoutError):
+        await bus.request("silent.service", b"hello", 0.1)
+    with pytest.raises(BadMessageError):
+        await bus.request("some.service", bytes(wire.MAX_MESSAGE_BYTES + 1), WAIT_S)
+    await bus.close()
     with pytest.raises(BusUnavailableError):
-        await bus.request("nobody.there", b"hello", 1.0)
+        await bus.request("some.service", b"hello", WAIT_S)
 
 
 async def test_dead_letter_is_kept(world: World, bus: Bus) -> None:
@@ -609,3 +618,43 @@ async def test_what_was_forgotten_may_be_sent_again_under_the_same_ids(
     assert taken is not None
     assert taken[:2] == (subject, b"again")
     assert await world.take("devops") is None
+
+
+async def test_dead_letters_are_given_newest_first_in_pages_and_by_what_they_are_about(
+    bus: Bus,
+) -> None:
+    assert await bus.dead_letters() == []
+    for number in range(130):
+        subject = wire.dead_subject("devops" if number % 2 else "tester", f"i{number // 100}")
+        await bus.dead_letter(subject, str(number).encode())
+    assert await bus.count_dead_letters() == 130
+    page = await bus.dead_letters(limit=3)
+    assert [each.data for each in page] == [b"129", b"128", b"127"]
+    following = await bus.dead_letters(before=page[-1].seq, limit=2)
+    assert [each.data for each in following] == [b"126", b"125"]
+    old = await bus.dead_letters(instance="i0", role="tester", limit=2)
+    assert [each.data for each in old] == [b"98", b"96"]
+    assert old[0].subject == wire.dead_subject("tester", "i0")
+    assert len(await bus.dead_letters(instance="i1", limit=500)) == 30
+
+
+async def test_dropped_dead_letter_is_gone_and_the_others_keep_their_numbers(bus: Bus) -> None:
+    for number in range(3):
+        await bus.dead_letter(wire.dead_subject("devops", "i1"), str(number).encode())
+    first, second, third = reversed(await bus.dead_letters())
+    await bus.drop_dead_letter(second.seq)
+    await bus.drop_dead_letter(second.seq)
+    assert await bus.dead_letter_at(second.seq) is None
+    assert await bus.dead_letter_at(third.seq) == third
+    assert await bus.dead_letters() == [third, first]
+    assert await bus.count_dead_letters() == 2
+
+
+async def test_message_is_put_back_as_its_source_sent_it(bus: Bus) -> None:
+    inbox = await bus.open_inbox(bus.partition_of("i1"), 1)
+    await bus.put_back("i1", "devops", b"again", "dead-1")
+    await bus.put_back("i1", "devops", b"again", "dead-1")
+    [found] = await receive(inbox, 1)
+    assert found.subject.endswith(".i1.devops")
+    assert found.data == b"again"
+    assert await inbox.next(1, 0.1) == []

@@ -12,12 +12,13 @@ from itertools import count
 
 from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.partitioning import partition_of
-from sagabus.errors import BusUnavailableError, PartitionLostError
+from sagabus.errors import PartitionLostError
 from sagabus.ports import Mark
 from sagabus_agents import wire
 
 Handler = Callable[[str, bytes], None]
-Responder = Callable[[bytes], bytes]
+#: None: it listens, and never answers.
+Responder = Callable[[bytes], bytes | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -258,11 +259,19 @@ class MemoryBroker:
             if _matches(pattern, tokens):
                 loop.call_soon(handler, subject, data)
 
-    def request(self, subject: str, data: bytes) -> bytes:
-        """Ask the responder of ``subject``."""
-        if subject not in self._responders:
-            raise BusUnavailableError(f"nobody answers on {subject}")
-        return self._responders[subject](data)
+    def request(self, subject: str, data: bytes) -> bytes | None:
+        """Ask the responder of ``subject``; None without one.
+
+        Raises:
+            TimeoutError: it gives no answer.
+        """
+        responder = self._responders.get(subject)
+        if responder is None:
+            return None
+        answer = responder(data)
+        if answer is None:
+            raise TimeoutError(f"no answer on {subject}")
+        return answer
 
     def now(self) -> datetime:
         """The broker's time."""

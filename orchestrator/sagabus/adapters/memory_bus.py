@@ -3,12 +3,21 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from fnmatch import fnmatchcase
 from types import TracebackType
 
 from sagabus.adapters.memory_broker import MemoryBroker
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BadMessageError, BusUnavailableError
-from sagabus.ports import Delivery, Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus.ports import (
+    Delivery,
+    Inbox,
+    Mark,
+    OutgoingEvent,
+    OutgoingTask,
+    RoleQueue,
+    StoredLetter,
+)
 from sagabus_agents import wire
 
 
@@ -138,6 +147,45 @@ class MemoryBus:
         self._require()
         self.broker.store_dead(subject, data)
 
+    async def dead_letters(
+        self,
+        *,
+        instance: str | None = None,
+        role: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[StoredLetter]:
+        """Dead letters, newest first."""
+        self._require()
+        wanted = wire.dead_subject(role or "*", instance or "*")
+        found = [
+            StoredLetter(each.seq, each.subject, each.data, each.stored_at)
+            for each in reversed(self.broker.dead)
+            if (before is None or each.seq < before) and fnmatchcase(each.subject, wanted)
+        ]
+        return found[:limit]
+
+    async def dead_letter_at(self, seq: int) -> StoredLetter | None:
+        """The dead letter of a number."""
+        found = await self.dead_letters(before=seq + 1, limit=1)
+        return found[0] if found and found[0].seq == seq else None
+
+    async def drop_dead_letter(self, seq: int) -> None:
+        """Delete a dead letter."""
+        self._require()
+        self.broker.dead = [each for each in self.broker.dead if each.seq != seq]
+
+    async def count_dead_letters(self) -> int:
+        """How many there are."""
+        self._require()
+        return len(self.broker.dead)
+
+    async def put_back(self, instance_id: str, source: str, data: bytes, msg_id: str) -> None:
+        """Store a message in the inbox as ``source`` sent it once."""
+        self._require()
+        self.broker.make_streams()
+        self.broker.store_inbox(wire.inbox_subject(instance_id, source), data, msg_id)
+
     async def subscribe(
         self, subject: str, handler: Callable[[str, bytes], None]
     ) -> AbstractAsyncContextManager[None]:
@@ -145,8 +193,9 @@ class MemoryBus:
         self._require()
         return _Subscription(self.broker.subscribe(subject, handler))
 
-    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Core request; answered at once or by nobody, so ``timeout_s`` never passes."""
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes | None:
+        """Core request; a responder answers at once or never, so ``timeout_s`` never passes."""
+        _check_size(data)
         self._require()
         return self.broker.request(subject, data)
 

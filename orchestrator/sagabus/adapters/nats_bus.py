@@ -14,6 +14,7 @@ from nats.js.api import ConsumerInfo
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from sagabus.adapters.nats_connection import NatsConnection, translated
+from sagabus.adapters.nats_dead import NatsDeadLetters
 from sagabus.adapters.nats_frames import MSG_ID
 from sagabus.adapters.nats_inbox import NatsInbox
 from sagabus.adapters.nats_marks import NatsMarks
@@ -21,7 +22,7 @@ from sagabus.adapters.nats_publisher import NatsPublisher, check_size
 from sagabus.adapters.nats_streams import NatsStreams
 from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError
-from sagabus.ports import Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue
+from sagabus.ports import Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue, StoredLetter
 from sagabus_agents import wire
 from sagabus_agents.objects import Objects
 
@@ -41,6 +42,7 @@ class NatsBus:
         self._streams = streams
         self._publisher = NatsPublisher(connection, streams, self._restore)
         self._marks = NatsMarks(connection)
+        self._dead = NatsDeadLetters(connection)
         self._generation = 0
         self._is_ready = True
         connection.on_reconnect(self._on_reconnect)
@@ -183,6 +185,37 @@ class NatsBus:
         """Keep a dead letter."""
         await self._store(subject, data, None)
 
+    async def dead_letters(
+        self,
+        *,
+        instance: str | None = None,
+        role: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[StoredLetter]:
+        """Dead letters, newest first."""
+        with translated("read the dead letters"):
+            return await self._dead.newest(instance, role, before, limit)
+
+    async def dead_letter_at(self, seq: int) -> StoredLetter | None:
+        """The dead letter of a number; None where it is gone."""
+        with translated(f"read dead letter {seq}"):
+            return await self._dead.at(seq)
+
+    async def drop_dead_letter(self, seq: int) -> None:
+        """Delete a dead letter; no error when there is none."""
+        with translated(f"drop dead letter {seq}"):
+            await self._dead.drop(seq)
+
+    async def count_dead_letters(self) -> int:
+        """How many there are."""
+        with translated("count the dead letters"):
+            return await self._dead.count()
+
+    async def put_back(self, instance_id: str, source: str, data: bytes, msg_id: str) -> None:
+        """Store a message in the inbox as ``source`` sent it once."""
+        await self._store(wire.inbox_subject(instance_id, source), data, {MSG_ID: msg_id})
+
     async def notify(self, subject: str, data: bytes) -> None:
         """Core publish, best effort: nothing is raised while the bus is away."""
         check_size(subject, data)
@@ -205,16 +238,23 @@ class NatsBus:
             await self._connection.flush(_STORE_S)
         return _Subscription(self._connection, key)
 
-    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes:
-        """Core request.
+    async def request(self, subject: str, data: bytes, timeout_s: float) -> bytes | None:
+        """Core request; None when nobody listens.
 
         Raises:
-            BusUnavailableError: nobody listens, or no answer within ``timeout_s``.
+            TimeoutError: somebody does, and gave no answer in time.
         """
         check_size(subject, data)
         self._connection.require()
         with translated(f"get an answer on {subject}"):
-            reply = await self._connection.client.request(subject, data, timeout=timeout_s)
+            try:
+                reply = await self._connection.client.request(subject, data, timeout=timeout_s)
+            except nats_errors.NoRespondersError:
+                return None
+            except nats_errors.TimeoutError:
+                reply = None
+        if reply is None:  # raised out here: the bus is there, somebody else is late
+            raise TimeoutError(f"no answer on {subject} within {timeout_s:g} s")
         return bytes(reply.data)
 
     async def role_queues(self) -> list[RoleQueue]:

@@ -4,14 +4,19 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 
 from sagabus.api import (
+    audit,
     bulk,
+    dead_letters,
     executions,
     failures,
     holds,
+    intents,
     kv,
+    ledger,
     packs,
     registry,
     repair,
+    resources,
     service,
     workflows,
 )
@@ -33,7 +38,22 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     )
     app.state.orchestrator = orchestrator
     app.state.closing = Closing()
-    for part in (workflows, registry, packs, bulk, executions, repair, holds, kv, service):
+    for part in (
+        workflows,
+        registry,
+        packs,
+        bulk,
+        executions,
+        ledger,
+        audit,
+        repair,
+        holds,
+        dead_letters,
+        intents,
+        resources,
+        kv,
+        service,
+    ):
         app.include_router(part.router)
     failures.install(app)
     app.add_middleware(Guard)

@@ -25,29 +25,36 @@ from sagabus.adapters.surreal_holds import SurrealHolds
 from sagabus.adapters.surreal_kv import SurrealKeyValues
 from sagabus.adapters.surreal_registry import SurrealRegistry
 from sagabus.adapters.surreal_store import SurrealStore
+from sagabus.app.audit import Audit
 from sagabus.app.background import end, ensure_roles, follow_files, measure, tend_child
 from sagabus.app.bulk import BulkReport, Order, Selection, give_all
 from sagabus.app.commands import Commands, granted
 from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_store
+from sagabus.app.dead_letters import DeadLetters
 from sagabus.app.health import VERSION, Health, assess
 from sagabus.app.holds import HoldDesk
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
-from sagabus.core.definition import Definition
+from sagabus.core.definition import Definition, TemplateError
+from sagabus.core.drift import DriftReport
 from sagabus.core.graph import Graph
 from sagabus.core.instance import Instance, InstanceState
+from sagabus.core.intents import Intent
 from sagabus.core.preview import Undo, what_would_be_undone
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compare import WorkflowChange, change_of
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
+    ConfigError,
     InstanceNotFoundError,
     InvalidRequestError,
+    InvariantError,
 )
 from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
 from sagabus.ports import HistoryEntry, HoldBook, Page, Registry
+from sagabus.runtime.drift import DEFAULT_TIMEOUT_S, DriftWatch
 from sagabus.runtime.engine import Engine, Limits
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
@@ -97,6 +104,10 @@ class Orchestrator(Commands):
         self.registry = WorkflowRegistry(
             registry, holder, engine.bus, lambda: ensure_roles(engine, holder)
         )
+        #: Who did what, when and why; and whether it is as it was stored.
+        self.audit = Audit(engine.store.trail, engine.store)
+        #: Messages nobody could use, and tasks nobody finished.
+        self.dead_letters = DeadLetters(engine)
         #: What is paused beyond single instances.
         self.holds = HoldDesk(holds, engine, ownership, holder)
         self._sweeper = Sweeper(
@@ -105,6 +116,9 @@ class Orchestrator(Commands):
             lambda instance: ownership.loop_of(instance) is not None,
             engine.metrics,
         )
+        #: What tasks have made outside, as they declared it.
+        self.resources = engine.store.resources
+        self._drift = DriftWatch(self.resources, engine.bus, engine.presence)
         #: Values and secrets that workflows read by key.
         self.kv = engine.kv
         self._secrets = SecretDesk(engine, ownership)
@@ -337,6 +351,17 @@ class Orchestrator(Commands):
         """
         return await tree_of(await self.get(instance_id), self._engine.store.load_instance)
 
+    async def intents(self) -> list[Intent]:
+        """Final effects that were begun, of which nobody has told how they ended; oldest first."""
+        return await self._engine.store.intents()
+
+    async def definition_of(self, row: Instance) -> Definition | None:
+        """The definition that an instance runs on; None: it cannot be read, or is gone."""
+        try:
+            return await self._engine.snapshots.of(row.digest)
+        except (ConfigError, InvariantError, TemplateError):
+            return None
+
     async def graph(self, instance_id: str) -> Graph:
         """The graph of the definition that an instance runs on, with how far it has come.
 
@@ -408,6 +433,18 @@ class Orchestrator(Commands):
     def agents(self) -> list[PresenceMessage]:
         """Agents alive now."""
         return self._engine.presence.alive()
+
+    async def drift(
+        self, kind: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> DriftReport:
+        """Compare resources as they were declared with what their roles say exists.
+
+        ``timeout_s``: for each role to answer; who does not is named.
+
+        Raises:
+            InvalidRequestError: ``kind`` cannot be one.
+        """
+        return await self._drift.look(kind, timeout_s)
 
     async def health(self) -> Health:
         """How everything is."""

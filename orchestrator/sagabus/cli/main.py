@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from sagabus.cli import commands, dead, definitions, kv, pack, pausing, queries, repair, service
+from sagabus.cli import (
+    audit,
+    commands,
+    dead,
+    definitions,
+    intents,
+    kv,
+    ledger,
+    pack,
+    pausing,
+    queries,
+    repair,
+    resources,
+    service,
+)
 from sagabus.cli.output import say
 from sagabus.errors import SagabusError
 
@@ -21,7 +35,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (service, commands, queries, pausing, repair, definitions, kv, pack, dead):
+for part in (
+    service,
+    commands,
+    queries,
+    ledger,
+    audit,
+    pausing,
+    repair,
+    definitions,
+    intents,
+    kv,
+    pack,
+    dead,
+    resources,
+):
     app.add_typer(part.app)
 
 
