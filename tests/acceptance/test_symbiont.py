@@ -166,6 +166,12 @@ async def test_saga_fail_at_readonly_no_compensation(owner: Owner, world: RealWo
     assert "CompensationScheduled" not in await history_types(world.store, "saga-1")
 
 
+def test_steps_by_classification(tmp_path: Path) -> None:
+    steps = read_step("r1"), write_step("w1"), write_step("w2"), final_step("f1")
+    definition = definitions_in(tmp_path, saga(*steps))["saga"]
+    assert definition.effect_classes == {"read_only": 1, "compensatable": 2, "final": 1}
+
+
 async def test_final_step_with_checkpoint_records_intent_and_outcome(
     owner: Owner, world: RealWorld
 ) -> None:
