@@ -24,7 +24,7 @@ Or write steps, and let ``saga`` make a workflow of them: see ``step`` and ``sag
 """
 
 from sagabus_agents.agent import Agent
-from sagabus_agents.errors import PermanentError, RetryableError
+from sagabus_agents.errors import PermanentError, RetryableError, UnknownOutcomeError
 from sagabus_agents.sagas import Saga, saga
 from sagabus_agents.step import State, Step
 from sagabus_agents.task import Task
@@ -38,6 +38,7 @@ __all__ = [
     "State",
     "Step",
     "Task",
+    "UnknownOutcomeError",
     "__version__",
     "saga",
 ]

@@ -4,6 +4,7 @@
 
     TaskError
     ├── RetryableError(message, retry_after, type)      worth another attempt
+    ├── UnknownOutcomeError(message)                    it may have acted, and nobody knows
     └── PermanentError(message, type)                   trying again will not help
         └── BadInputError                               the input does not fit the handler
 """
@@ -46,6 +47,15 @@ class RetryableError(TaskError):
             retry_after = retry_after.total_seconds()
         self.retry_after_s = None if retry_after is None else max(0.0, float(retry_after))
         super().__init__(message, type=type)
+
+
+class UnknownOutcomeError(TaskError):
+    """The task may have acted, and there is no telling: a call broke off before its answer.
+
+    What is final is then held for an operator, and not tried again.
+    """
+
+    default_type = "unknown_outcome"
 
 
 class PermanentError(TaskError):

@@ -220,8 +220,11 @@ class Worker:
         if answer.answer is ClaimVerdict.LATER:
             await self._let_go(attempt, _nak(answer.retry_after_s))
         else:
-            execution = attempt.execution
-            execution.task.log.info("task_not_run", verdict=answer.answer.value)
+            log = attempt.execution.task.log
+            if answer.answer is ClaimVerdict.HOLD:
+                log.warning("task_held", why="it may have been done: an operator has to decide")
+            else:
+                log.info("task_not_run", verdict=answer.answer.value)
             await self._let_go(attempt, b"+ACK")
         return False
 

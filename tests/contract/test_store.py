@@ -6,10 +6,11 @@ One file, because a port has one list of promises.
 import asyncio
 import math
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
-from sagabus.core.instance import Failure, InstanceStatus, TaskStatus
+from sagabus.core.instance import Attempt, Failure, InstanceStatus, TaskStatus
 from sagabus.errors import (
     InvalidRequestError,
     InvariantError,
@@ -628,3 +629,29 @@ async def test_closed_store_is_unavailable(store: Store) -> None:
         await store.ping()
     with pytest.raises(StoreUnavailableError):
         await store.load_instance("a")
+
+
+async def test_intents_are_final_effects_that_were_begun_and_are_not_told(store: Store) -> None:
+    owner = await Owner.of(store)
+
+    def final(task: str, status: TaskStatus = TaskStatus.RUNNING, **more: Any) -> Attempt:
+        return attempt(task, status=status, **{"is_once": True, "claim_id": "c", **more})
+
+    early, late = START + timedelta(seconds=1), START + timedelta(seconds=2)
+    open_ = {"open_attempts": 3}
+    await owner.commit(
+        instance("a", **open_),
+        instance("b", workflow="other", **open_),
+        instance("c", **open_),
+        attempts=[
+            ("a", final("running-1-0", started_at=late)),
+            ("a", final("sent-1-0", TaskStatus.DISPATCHED, claim_id=None)),
+            ("a", final("done-1-0", TaskStatus.SUCCEEDED)),
+            ("b", final("held-1-0", TaskStatus.UNKNOWN, is_held=True, started_at=early)),
+            ("b", final("again-1-0", TaskStatus.UNKNOWN, retry=True)),
+            ("c", attempt("plain-1-0", status=TaskStatus.RUNNING, claim_id="c")),
+            ("c", attempt("words-1-0", status=TaskStatus.RUNNING, input='"is_once":true')),
+        ],
+    )
+    found = [(each.instance, each.workflow, each.attempt.task) for each in await store.intents()]
+    assert found == [("b", "other", "held-1-0"), ("a", "deploy_pipeline", "running-1-0")]

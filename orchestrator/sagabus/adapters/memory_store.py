@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sagabus.adapters.memory_resources import MemoryResources
+from sagabus.adapters.memory_trail import MemoryTrail
 from sagabus.adapters.page_cursor import dump_cursor, load_cursor
 from sagabus.adapters.store_codec import (
     dump_attempt,
@@ -25,6 +26,7 @@ from sagabus.adapters.store_codec import (
 from sagabus.adapters.store_errors import partition_lost, version_conflict
 from sagabus.adapters.transition_rows import TransitionRows
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus, child_id
+from sagabus.core.intents import Intent, oldest_untold
 from sagabus.errors import StoreUnavailableError
 from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Mark, Page, PartitionClaim
 
@@ -59,10 +61,11 @@ class MemoryStore:
         #: By partition, then instance: keys of attempts that ask for something.
         self._open: dict[int, dict[str, set[tuple[str, int]]]] = {}
         #: Rows of transitions by instance and version, as ``TransitionRows`` makes them.
-        self.transitions: dict[str, dict[int, dict[str, Any]]] = {}
+        self._transitions: dict[str, dict[int, dict[str, Any]]] = {}
         self._items: dict[str, dict[str, str]] = {}
         self._definitions: dict[str, str] = {}
         self.resources = MemoryResources()
+        self.trail = MemoryTrail(self._transitions, self._attempts)
         self._is_closed = False
 
     async def read_mark(self, partition: int) -> Mark:
@@ -104,7 +107,7 @@ class MemoryStore:
         for instance_id, attempt, text in attempts:
             self._put_attempt(batch.partition, instance_id, attempt, text)
         for (instance_id, version), transition in transitions.rows.items():
-            self.transitions.setdefault(instance_id, {})[version] = transition
+            self._transitions.setdefault(instance_id, {})[version] = transition
         for instance_id, run, text in items:
             self._items.setdefault(instance_id, {})[run] = text
         self.resources.put(*resources)
@@ -156,10 +159,6 @@ class MemoryStore:
         texts = self._attempts.get(instance_id, {})
         return [load_attempt(texts[key]) for key in sorted(texts)]
 
-    def attempt_texts(self, instance_id: str) -> Mapping[tuple[str, int], str]:
-        """What is stored of the attempts of an instance, by task and number."""
-        return self._attempts.get(instance_id, {})
-
     async def load_items(self, instance_id: str) -> dict[str, list[Any]]:
         """The lists that runs of an instance have one task per element of, by run key."""
         self._check_open()
@@ -168,7 +167,7 @@ class MemoryStore:
     async def history(self, instance_id: str, after: int = 0) -> list[HistoryEntry]:
         """The history of an instance beyond version ``after``, oldest first."""
         self._check_open()
-        rows = sorted(self.transitions.get(instance_id, {}).items())
+        rows = sorted(self._transitions.get(instance_id, {}).items())
         return [
             self._entry(instance_id, version)
             for version, row in rows
@@ -197,6 +196,15 @@ class MemoryStore:
         found = [load_instance(self._instances[key].text) for _, key in keys[:limit]]
         last = found[-1] if len(keys) > limit else None
         return Page(found, dump_cursor(last.created_at, last.id) if last else None)
+
+    async def intents(self) -> list[Intent]:
+        """The final effects of all instances that were begun and are not told, oldest first."""
+        self._check_open()
+        return oldest_untold(
+            Intent(instance_id, self._instances[instance_id].workflow, load_attempt(text))
+            for instance_id, texts in self._attempts.items()
+            for text in texts.values()
+        )
 
     async def count_by_status(self) -> dict[str, int]:
         """Number of instances per status, 0 where there are none."""
@@ -247,7 +255,7 @@ class MemoryStore:
             if any(row.id not in self._instances or self._ended(row.id) != row for row in tree):
                 continue
             for row in tree:
-                for rows in (self._instances, self._attempts, self.transitions, self._items):
+                for rows in (self._instances, self._attempts, self._transitions, self._items):
                     rows.pop(row.id, None)
                 for tries in self._open.values():
                     tries.pop(row.id, None)
@@ -306,5 +314,5 @@ class MemoryStore:
             open_keys.discard(key)
 
     def _entry(self, instance_id: str, version: int) -> HistoryEntry:
-        row = self.transitions[instance_id][version]
+        row = self._transitions[instance_id][version]
         return HistoryEntry(instance_id, version, row["workflow"], load_events(row["events"]))

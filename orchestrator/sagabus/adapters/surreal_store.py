@@ -29,9 +29,19 @@ from sagabus.adapters.surreal_reload import load_active
 from sagabus.adapters.surreal_resources import SurrealResources, run_with_resources
 from sagabus.adapters.surreal_response import StatementError
 from sagabus.adapters.surreal_rows import CONFLICT, LOST, Written, commit_statement
+from sagabus.adapters.surreal_trail import SurrealTrail
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.core.intents import Intent, oldest_untold
 from sagabus.errors import StoreError
-from sagabus.ports import ActiveInstances, Batch, EndedRow, HistoryEntry, Mark, Page, PartitionClaim
+from sagabus.ports import (
+    ActiveInstances,
+    Batch,
+    EndedRow,
+    HistoryEntry,
+    Mark,
+    Page,
+    PartitionClaim,
+)
 
 _TAKE: Final = """{
 LET $p = (UPSERT ONLY type::record('partition', $partition) SET
@@ -67,6 +77,13 @@ SELECT VALUE [record::id(id), workflow, events] FROM history_event:[$id, $first]
 _SNAPSHOT: Final = """
 INSERT IGNORE INTO definition_snapshot { id: $digest, name: $name, source: $source } RETURN NONE;
 """
+# Final effects that are under way are few, and stand in rows of their own.
+_INTENTS: Final = """
+SELECT VALUE [record::id(id)[0],
+  type::record('workflow_instances', record::id(id)[0]).template_name, state]
+  FROM task_execution WHERE open_slot >= 0 AND status IN ['running', 'unknown']
+  AND string::contains(state, '"is_once":true');
+"""
 _COUNT: Final = "SELECT count() FROM workflow_instances WHERE status = '{status}' GROUP ALL;"
 _PAGE: Final = """
 SELECT VALUE [record::id(id), version, state, created_at]
@@ -82,6 +99,7 @@ class SurrealStore:
     def __init__(self, connection: SurrealConnection) -> None:
         self._connection = connection
         self.resources = SurrealResources(connection)
+        self.trail = SurrealTrail(connection)
         #: By partition and instance: what was written since the partition was taken here.
         self._written: dict[int, dict[str, Written]] = {}
 
@@ -245,6 +263,15 @@ class SurrealStore:
         found = _readable(await newest_states(self._connection, there))
         has_more = len(rows) > limit
         return Page(found, dump_cursor(page[-1][3], page[-1][0]) if has_more else None)
+
+    async def intents(self) -> list[Intent]:
+        """The final effects of all instances that were begun and are not told, oldest first."""
+        [rows] = await self._connection.run(_INTENTS)
+        found = []
+        for instance_id, workflow, text in rows:
+            with contextlib.suppress(CorruptRowError):  # the reload names it
+                found.append(Intent(instance_id, workflow, load_attempt(text)))
+        return oldest_untold(found)
 
     async def count_by_status(self) -> dict[str, int]:
         """Number of instances per status, 0 where there are none."""

@@ -81,6 +81,8 @@ class StageDefinitionView(View):
     max_parallel: int
     approval_required: bool
     classification: str
+    #: Of a final stage: to do it twice does no harm.
+    is_idempotent: bool
     compensation_agents: list[str]
     timeout_s: float | None
     max_retries: int
@@ -108,6 +110,8 @@ class WorkflowView(View):
     #: By name, JSON Schema keywords with ``required``; null: anything is accepted.
     parameters: dict[str, Any] | None
     entry: list[str]
+    #: How many stages there are of each class.
+    effect_classes: dict[str, int]
     stages: list[StageDefinitionView]
 
 
@@ -216,6 +220,7 @@ def workflow_of(definition: Definition) -> WorkflowView:
         max_parallel_tasks=definition.max_parallel_tasks,
         parameters=definition.document.get("workflow", {}).get("parameters"),
         entry=list(definition.entry),
+        effect_classes={**definition.effect_classes},
         stages=[_stage_of(stage) for stage in definition.stages.values()],
     )
 
@@ -253,6 +258,7 @@ def _stage_of(stage: Stage) -> StageDefinitionView:
         max_parallel=stage.max_parallel,
         approval_required=stage.approval is not None,
         classification=stage.classification,
+        is_idempotent=stage.is_idempotent,
         compensation_agents=list(stage.compensation.roles) if stage.compensation else [],
         timeout_s=stage.timeout.total_seconds() if stage.timeout else None,
         max_retries=stage.retry.count,

@@ -56,12 +56,14 @@ async def get_instance(
 ) -> InstanceView:
     """One instance. ``wait``: answer when it has ended, or after that many seconds."""
     if wait is None:
-        return instance_of(await orchestrator.get_row(id))
+        row = await orchestrator.get_row(id)
+        return instance_of(row, await orchestrator.definition_of(row))
     try:
         async with waits.limit(wait):
-            return instance_of((await orchestrator.wait(id)).row)
+            row = (await orchestrator.wait(id)).row
     except TimeoutError:
-        return instance_of(await orchestrator.get_row(id))
+        row = await orchestrator.get_row(id)
+    return instance_of(row, await orchestrator.definition_of(row))
 
 
 @router.get("/{id}/tasks", responses=documented(404))

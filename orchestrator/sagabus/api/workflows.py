@@ -101,7 +101,8 @@ async def execute(
     )
     if not started.is_new:
         response.status_code = 200
-    return instance_of(await orchestrator.get_row(started.id))
+    row = await orchestrator.get_row(started.id)
+    return instance_of(row, await orchestrator.definition_of(row))
 
 
 @router.get("/{ref}/executions", responses=documented())

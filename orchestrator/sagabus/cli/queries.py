@@ -85,6 +85,9 @@ def show(
     for failed in found["failed_compensations"]:
         place = f"stage {failed['stage']}, task {failed['task']}"
         say(f"not undone: {place}: {failed['error']['message']}")
+    for left in found["effects_left"]:
+        stands = "stands" if left["is_certain"] else "may stand"
+        say(f"left: {left['class']} stage {left['stage']}, task {left['task']} {stands}")
 
 
 def _say_instance(instance: str, found: dict[str, Any]) -> None:
@@ -94,9 +97,13 @@ def _say_instance(instance: str, found: dict[str, Any]) -> None:
     if pause := found["paused"]:
         why = f": {pause['reason']}" if pause["reason"] else ""
         say(f"paused {instant(pause['at'])} by {pause['by']}{why}: sagabus resume {instance}")
+    for parked in found["parked"]:
+        say(f"needs an operator: {parked['message']}{_what_to_do(instance, parked)}")
     for stage in found["stages"]:
         if stage["status"] == "waiting":
             say(follow.what_waits(instance, stage))
+    if classes := found["effect_classes"]:
+        say("stages: " + ", ".join(f"{count} {kind}" for kind, count in classes.items()))
     for name, arms in found["joins"].items():
         say(f"stage {name} joins several: {', '.join(arms)} arrived")
     for name, values in (("variables", found["variables"]), ("output", found["output"])):
@@ -108,6 +115,18 @@ def _say_instance(instance: str, found: dict[str, Any]) -> None:
     say_table(
         ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
     )
+
+
+def _what_to_do(instance: str, parked: dict[str, Any]) -> str:
+    """The command that goes on from there, where there is one for just this."""
+    match parked["cause"]:
+        case "intent_unknown":
+            how = "--succeeded | --failed | --retry --reason TEXT"
+            return f": sagabus resolve {instance} {parked['stage']} {how}"
+        case "compensation_failed" | "after_final":
+            return f": sagabus retry | compensate | cancel {instance}"
+        case _:
+            return ""
 
 
 def _brief(value: Any) -> str:

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, get_args
 
 #: Targets that are no stages: nothing more on this branch; the workflow fails.
 END: Final = "end"
@@ -230,9 +230,7 @@ class Stage:
     @property
     def is_once(self) -> bool:
         """Its tasks are never sent again once they were told to run: to do it twice is harm."""
-        return (
-            self.classification == "final" and self.kind == "agents" and not self.is_idempotent
-        )
+        return self.classification == "final" and self.kind == "agents" and not self.is_idempotent
 
     @property
     def is_list(self) -> bool:
@@ -304,3 +302,12 @@ class Definition:
         object.__setattr__(self, "arm_of", arm_of)
         has_finals = any(stage.classification == "final" for stage in self.stages.values())
         object.__setattr__(self, "has_finals", has_finals)
+
+    @property
+    def effect_classes(self) -> dict[Classification, int]:
+        """How many stages there are of each class; a block counts as the stages in it."""
+        counts = dict.fromkeys(get_args(Classification), 0)
+        for stage in self.stages.values():
+            if stage.kind != "block":
+                counts[stage.classification] += 1
+        return {kind: count for kind, count in counts.items() if count}

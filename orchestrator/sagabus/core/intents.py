@@ -1,5 +1,9 @@
 """Final effects that nobody knows of: a person says what became of one, or has it tried again."""
 
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
 from sagabus.core import ending, stages
 from sagabus.core.commands import attempt_timer
 from sagabus.core.events import IntentResolved
@@ -9,15 +13,30 @@ from sagabus.core.tasks import close, identity
 from sagabus.core.transition import Ignored, Transition
 
 
+class Intent(NamedTuple):
+    """A final effect that was begun, of which nobody has told how it ended."""
+
+    instance: str
+    workflow: str
+    attempt: Attempt
+
+
+def oldest_untold(found: Iterable[Intent]) -> list[Intent]:
+    """Those of which nobody has told, oldest first."""
+    return sorted((each for each in found if each.attempt.is_untold), key=_age)
+
+
+def _age(intent: Intent) -> tuple[datetime, str, str]:
+    attempt = intent.attempt
+    return attempt.started_at or attempt.created_at, intent.instance, attempt.task
+
+
 def intents_of(state: InstanceState) -> list[Attempt]:
-    """Final effects that were begun, and whose outcome is not told yet; oldest first."""
-    found = [
-        attempt
-        for tries in state.attempts.values()
-        for attempt in tries
-        if attempt.is_intent and attempt.is_open and not attempt.retry
-    ]
-    return sorted(found, key=lambda each: (each.started_at or each.created_at, each.task))
+    """Those of one instance."""
+    row = state.row
+    every = (attempt for tries in state.attempts.values() for attempt in tries)
+    untold = oldest_untold(Intent(row.id, row.workflow, attempt) for attempt in every)
+    return [each.attempt for each in untold]
 
 
 def resolve(t: Transition, event: IntentResolved) -> Ignored | None:

@@ -9,6 +9,8 @@ from sagabus.core.transition import Ignored, Transition
 
 #: Types of failures that say nothing about what was done.
 _UNKNOWN = frozenset({"timeout", "cancelled", "agent_lost", "unknown_outcome", "bad_result"})
+#: How an attempt stands after a failure of a type; any other: failed.
+_STATUS = {"timeout": TaskStatus.TIMED_OUT, "unknown_outcome": TaskStatus.UNKNOWN}
 
 
 def receive(t: Transition, event: ResultReceived) -> Ignored | None:
@@ -25,12 +27,7 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         # It held another copy, or was taken for dead: whoever was told to run is at it still.
         return Ignored("failure_of_another_agent")
     if attempt.is_once and event.status != "succeeded" and _is_unknown(event):
-        if attempt.is_held:
-            return Ignored("outcome_still_unknown")
-        why = f"{event.agent} says {event.error_type or event.status}: {event.error_message}"
-        _keep_what_it_left(t, attempt, event)
-        hold(t, attempt, why)
-        return None
+        return _hold(t, attempt, event)
     if attempt.is_held:
         settle(t, attempt)
     _take(t, attempt, event)
@@ -41,19 +38,29 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
             stages.task_succeeded(t, attempt)
         else:
             saga.undo_succeeded(t, attempt)
-        return None
+    else:
+        _fail(t, attempt, event)
+    return None
+
+
+def _hold(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
+    if attempt.is_held:
+        return Ignored("outcome_still_unknown")
+    _keep_what_it_left(t, attempt, event)
+    why = f"{event.agent} says {event.error_type or event.status}: {event.error_message}"
+    hold(t, attempt, why)
+    return None
+
+
+def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     failure = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
     if attempt.is_child and attempt.error is not None:
         # Its time was over, and it was ended for that.
         failure, status = attempt.error, TaskStatus.TIMED_OUT
     elif event.status == "cancelled":
         status = TaskStatus.CANCELLED
-    elif event.error_type == "timeout":
-        status = TaskStatus.TIMED_OUT
-    elif event.error_type == "unknown_outcome":
-        status = TaskStatus.UNKNOWN
     else:
-        status = TaskStatus.FAILED
+        status = _STATUS.get(event.error_type, TaskStatus.FAILED)
     _keep_what_it_left(t, attempt, event)
     is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(status, event)
     close(t, attempt, status, is_acted=is_acted, error=failure)
@@ -61,7 +68,6 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
     # What a child left, a second one would leave beside it: only the last one is undone.
     is_retryable = event.is_retryable and not event.has_left_effects
     ended(t, attempt, failure, is_retryable=is_retryable, after_s=event.retry_after_s)
-    return None
 
 
 def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:

@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sagabus.core.definition import Definition
 from sagabus.core.instance import (
     Instance,
     InstanceStatus,
+    ParkCause,
     Rollback,
     StageRun,
     StageStatus,
@@ -36,6 +38,28 @@ class PauseView(View):
     reason: str
     #: It goes on with its workflow, which is paused.
     is_of_workflow: bool
+
+
+class ParkedView(View):
+    """One thing that an operator has to settle before anything more is sent."""
+
+    #: ``intent_unknown``, ``compensation_failed``, ``after_final`` or ``invariant``.
+    cause: ParkCause
+    message: str
+    at: datetime
+    stage: str | None
+    task: str | None
+    attempt: int | None
+
+
+class EffectView(View):
+    """What stands of an instance that did not complete."""
+
+    stage: str
+    task: str
+    class_: str = Field(serialization_alias="class")
+    #: False: it may have been done, and nobody knows.
+    is_certain: bool
 
 
 class ApprovalView(View):
@@ -109,6 +133,10 @@ class InstanceView(InstanceSummary):
     parameters: dict[str, Any]
     variables: dict[str, Any]
     paused: PauseView | None
+    #: What makes it need an operator.
+    parked: list[ParkedView]
+    #: How many stages its definition has of each class; null: that cannot be read.
+    effect_classes: dict[str, int] | None
     #: What the workflow gives, once it has ended.
     output: dict[str, Any]
     #: What is doubtful about the end, a sentence each.
@@ -127,6 +155,8 @@ class InstanceView(InstanceSummary):
     wake_at: datetime | None
     stages: list[StageView]
     failed_compensations: list[dict[str, Any]]
+    #: By name what was done, or may have been, and stands.
+    effects_left: list[EffectView]
 
 
 class EventView(View):
@@ -143,8 +173,8 @@ def summary_of(row: Instance) -> InstanceSummary:
     return InstanceSummary(**_summary_fields(row))
 
 
-def instance_of(row: Instance) -> InstanceView:
-    """The whole document of an instance but for its tasks."""
+def instance_of(row: Instance, definition: Definition | None) -> InstanceView:
+    """The whole document of an instance but for its tasks; its definition where it is known."""
     return InstanceView(
         **_summary_fields(row),
         parameters=row.parameters,
@@ -156,6 +186,18 @@ def instance_of(row: Instance) -> InstanceView:
             reason=row.paused.reason,
             is_of_workflow=row.paused.is_of_workflow,
         ),
+        parked=[
+            ParkedView(
+                cause=each.cause,
+                message=each.message,
+                at=each.at,
+                stage=each.stage,
+                task=each.task,
+                attempt=each.attempt,
+            )
+            for each in row.parked
+        ],
+        effect_classes=None if definition is None else {**definition.effect_classes},
         output=row.output,
         warnings=row.warnings,
         restored_at=row.restored_at,
@@ -169,6 +211,15 @@ def instance_of(row: Instance) -> InstanceView:
         wake_at=row.wake_at,
         stages=[_stage_of(run) for run in row.runs.values()],
         failed_compensations=row.failed_compensations,
+        effects_left=[
+            EffectView(
+                stage=each["stage"],
+                task=each["task"],
+                class_=each["class"],
+                is_certain=each["is_certain"],
+            )
+            for each in row.effects_left
+        ],
     )
 
 

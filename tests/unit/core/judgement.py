@@ -28,9 +28,22 @@ def check_undo(
         for command in decision.commands:
             if isinstance(command, DispatchTask) and command.attempt.kind == "compensation":
                 _check_reason(definition, state, command.attempt)
+                _check_finals(definition, state)
                 if command.attempt.attempt == 1 and command.attempt.task not in late:
                     later = opened[opened.index(command.attempt.task) :]
                     _check_order(state, command.attempt, late.union(later))
+
+
+def _check_finals(definition: Definition, state: InstanceState) -> None:
+    """Nothing is undone beside a final effect that is there, or may be, before a person says so."""
+    if definition.saga_after_final == "compensate" or state.row.cancel_requested:
+        return
+    for task, tries in state.attempts.items():
+        if tries[0].is_once:
+            doubtful = [
+                each for each in tries if each.status is TaskStatus.SUCCEEDED or each.is_held
+            ]
+            assert not doubtful, f"{task} is final and done, and what was before it is undone"
 
 
 def _check_reason(definition: Definition, state: InstanceState, undo: Attempt) -> None:

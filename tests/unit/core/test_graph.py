@@ -91,3 +91,55 @@ def test_what_is_special_about_a_stage_stands_at_its_node() -> None:
     assert a.has_items
     assert (block.kind, child.block) == ("block", "block")
     assert (child.roles, sub.roles, sub.workflow) == ((), (), "other")
+
+
+def finals_of(*stages: Stage) -> list[str]:
+    definition = Definition("w", "d", {one.name: one for one in stages}, (stages[0].name,))
+    return [node.name for node in graph_of(definition).nodes if node.is_point_of_no_return]
+
+
+def final(name: str, routes: Routes, **settings: Any) -> Stage:
+    return Stage(name, ("r",), name, routes=routes, classification="final", **settings)
+
+
+@pytest.mark.parametrize(
+    ("stages", "names"),
+    [
+        ([Stage("a", ("r",), "a", routes=Routes(next="f")), final("f", Routes())], ["f"]),
+        ([final("f", Routes(next="g")), final("g", Routes())], ["f"]),
+        # The first has failed, so that nothing final has happened.
+        (
+            [
+                final("f", Routes(next="h", on_failure=(Route(("g",)),))),
+                final("g", Routes()),
+                final("h", Routes()),
+            ],
+            ["f", "g"],
+        ),
+        (
+            [
+                Stage("a", ("r",), "a", routes=Routes(on_success=(Route(("f", "g")),))),
+                final("f", Routes(next="g")),
+                final("g", Routes(on_success=(Route(("f",)),))),
+            ],
+            ["f", "g"],
+        ),
+        ([Stage("a", ("r",), "a", routes=Routes(on_success=(Route(("end", "fail")),)))], []),
+    ],
+)
+def test_the_first_final_stages_are_the_points_of_no_return(
+    stages: list[Stage], names: list[str]
+) -> None:
+    assert finals_of(*stages) == names
+
+
+def test_a_final_stage_in_a_block_is_a_point_of_no_return() -> None:
+    block = Stage("b", (), "", kind="block", children=("c",), routes=Routes(next="f"))
+    assert finals_of(block, final("c", Routes(), block="b"), final("f", Routes())) == ["c"]
+
+
+def test_stages_are_counted_by_class() -> None:
+    block = Stage("b", (), "", kind="block", children=("c",))
+    stages = [block, final("c", Routes(), block="b"), Stage("d", ("r",), "d")]
+    definition = Definition("w", "d", {one.name: one for one in stages}, ("b",))
+    assert definition.effect_classes == {"unclassified": 1, "final": 1}

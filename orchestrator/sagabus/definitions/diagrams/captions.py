@@ -81,7 +81,9 @@ def _special(node: Node, longest: int) -> Iterator[str]:
         yield "needs approval"
     if node.has_items:
         yield "for each item"
-    if node.classification in {"read_only", "final"}:
+    if node.is_point_of_no_return:
+        yield "final: the point of no return"
+    elif node.classification in {"read_only", "final"}:
         yield node.classification
     if node.undone_by:
         yield f"undone by {', '.join(dict.fromkeys(node.undone_by))}"

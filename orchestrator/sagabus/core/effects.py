@@ -1,0 +1,71 @@
+"""What tasks have done to the world, as far as it is known: what is to be undone, what stands."""
+
+from typing import Any
+
+from sagabus.core.definition import Compensation
+from sagabus.core.instance import Attempt, StageRun, TaskStatus, task_id, undo_id
+from sagabus.core.transition import Transition
+
+
+def needs_undo(t: Transition, plan: Compensation, task: str) -> bool:
+    """Whether a task is undone: it succeeded, or it may have acted and the stage says so."""
+    tries = t.state.attempts.get(task, ())
+    if any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries):
+        return True
+    match plan.compensate_self:
+        case "unknown":
+            return any(attempt.acted for attempt in tries)
+        case "always":
+            return any(attempt.started_at is not None for attempt in tries)
+        case "never":
+            return False
+
+
+def has_effects(t: Transition) -> bool:
+    """Whether anything was done that a compensation would undo."""
+    for run in t.row.runs.values():
+        plan = t.stage(run.stage).compensation
+        tasks = (task_id(run.stage, run.pass_, index) for index in range(run.next_index))
+        if plan is not None and any(needs_undo(t, plan, task) for task in tasks):
+            return True
+    return False
+
+
+def effects_left(t: Transition) -> list[dict[str, Any]]:
+    """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``."""
+    failed = {each["task"] for each in t.row.failed_compensations}
+    left: list[dict[str, Any]] = []
+    for run in t.row.runs.values():
+        stage = t.stage(run.stage)
+        if stage.compensation is None and stage.classification != "final":
+            continue
+        for index in range(run.next_index):
+            task = task_id(run.stage, run.pass_, index)
+            if _stands(t, run, task, failed):
+                tries = t.state.attempts.get(task, ())
+                is_certain = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
+                names = {"stage": run.stage, "task": task, "class": stage.classification}
+                left.append({**names, "is_certain": is_certain})
+    return left
+
+
+def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
+    plan = t.stage(run.stage).compensation
+    if plan is None:
+        return any(
+            attempt.acted or attempt.status is TaskStatus.SUCCEEDED
+            for attempt in t.state.attempts.get(task, ())
+        )
+    if run.is_undone_by_hand or not needs_undo(t, plan, task):
+        return False
+    return not all(_is_undone(t, plan, task, entry, failed) for entry in range(len(plan.roles)))
+
+
+def _is_undone(t: Transition, plan: Compensation, task: str, entry: int, failed: set[str]) -> bool:
+    """Whether the newest of the undos of ``task`` by an entry was carried out."""
+    newest: Attempt | None = None
+    while (found := t.state.current(undo_id(task, entry))) is not None:
+        newest, entry = found, entry + len(plan.roles)
+    if newest is None or newest.status is not TaskStatus.SUCCEEDED:
+        return False
+    return newest.task not in failed
