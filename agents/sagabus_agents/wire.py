@@ -500,7 +500,18 @@ class DeadLetter(_Message):
     reason: str
     subject: str
     at: datetime
-    #: The original payload as text, cut to 64 KiB.
+    #: The original message as text; of one that is long, or no text, the beginning.
     payload: str = ""
+    #: What it is about, as far as that can be told.
     task: str | None = None
     attempt: int | None = None
+    instance: str | None = None
+    #: Who sent the message, or was to do the task.
+    role: str | None = None
+    stage: str | None = None
+    #: The server's delivery count.
+    delivery: int = 1
+    #: Bytes of the original message.
+    size: int = 0
+    #: ``payload`` is all of it.
+    is_whole: bool = False

@@ -11,6 +11,7 @@
     ├── RequestError(code)                              a caller's mistake
     │   ├── WorkflowNotFoundError
     │   ├── InstanceNotFoundError
+    │   ├── LetterNotFoundError
     │   ├── InvalidRequestError                         parameters, ids, sizes
     │   └── ConflictError                               refused in the present state
     ├── StoreError
@@ -119,6 +120,12 @@ class InstanceNotFoundError(RequestError):
     """No instance has this id."""
 
     code = "instance_not_found"
+
+
+class LetterNotFoundError(RequestError):
+    """No dead letter has this number (any more)."""
+
+    code = "dead_letter_not_found"
 
 
 class InvalidRequestError(RequestError):

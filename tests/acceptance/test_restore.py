@@ -119,7 +119,9 @@ def test_database_older_than_the_bus_is_refused_and_gone_on_from_after_restore(
         shutil.copytree(backup, orchestrator.data)
         for _ in range(2):  # refusing changes nothing
             line = refusal(orchestrator)
-            assert line.startswith(f"sagabus: surrealkv://{orchestrator.data}/db, bus 127.0.0.1:")
+            assert line.startswith(
+                f"sagabus: surrealkv://{orchestrator.data}/db, bus nats://127.0.0.1:"
+            )
             assert "the database is older than the bus" in line
             assert "--after-restore" in line
 

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _MINUTE = 60.0
 _DAY = 24 * 60 * _MINUTE
+#: The oldest dead letters make room beyond this.
+_DEAD_BYTES = 256 * 1024 * 1024
 #: The server allows no shorter one.
 _SHORT_WINDOW_S = 0.1
 #: JetStream: "stream name already in use with a different configuration".
@@ -74,6 +76,7 @@ def stream_configs(partitions: int, replicas: int) -> list[StreamConfig]:
             retention=RetentionPolicy.LIMITS,
             max_age=30 * _DAY,
             max_msgs=100_000,
+            max_bytes=_DEAD_BYTES,
             num_replicas=replicas,
         ),
         # The bucket of large payloads, as clients of the Object Store make and find it (ADR-20).

@@ -18,6 +18,7 @@ from sagabus.api import (
     repair,
     resources,
     service,
+    why,
     workflows,
 )
 from sagabus.api.closing import Closing
@@ -51,6 +52,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
         dead_letters,
         intents,
         resources,
+        why,
         kv,
         service,
     ):

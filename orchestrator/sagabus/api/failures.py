@@ -15,6 +15,7 @@ from sagabus.errors import (
     ConflictError,
     InstanceNotFoundError,
     InvalidRequestError,
+    LetterNotFoundError,
     RequestError,
     StoreUnavailableError,
     UnauthorizedError,
@@ -24,6 +25,7 @@ from sagabus.errors import (
 _STATUS: Final[dict[type[RequestError], int]] = {
     WorkflowNotFoundError: 404,
     InstanceNotFoundError: 404,
+    LetterNotFoundError: 404,
     ConflictError: 409,
     InvalidRequestError: 422,
 }

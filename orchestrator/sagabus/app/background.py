@@ -87,5 +87,6 @@ async def measure(engine: Engine, ownership: Ownership, holder: CatalogHolder) -
                 engine.metrics.set_queue(queue.role, queue.queued, queue.oldest_age_s)
             for number, loop in loops.items():
                 engine.metrics.set_inbox_lag(number, await loop.lag())
+            engine.metrics.set_dead_letters(await bus.count_dead_letters())
         except BusError as error:
             log.debug("bus_not_measured", error=str(error))

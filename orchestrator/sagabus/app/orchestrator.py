@@ -35,6 +35,7 @@ from sagabus.app.health import VERSION, Health, assess
 from sagabus.app.holds import HoldDesk
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
+from sagabus.app.why import WhyDesk
 from sagabus.core.definition import Definition, TemplateError
 from sagabus.core.drift import DriftReport
 from sagabus.core.graph import Graph
@@ -108,6 +109,8 @@ class Orchestrator(Commands):
         self.audit = Audit(engine.store.trail, engine.store)
         #: Messages nobody could use, and tasks nobody finished.
         self.dead_letters = DeadLetters(engine)
+        #: Why instances do not move.
+        self.why = WhyDesk(engine, ownership)
         #: What is paused beyond single instances.
         self.holds = HoldDesk(holds, engine, ownership, holder)
         self._sweeper = Sweeper(

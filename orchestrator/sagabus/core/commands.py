@@ -94,6 +94,15 @@ class AuthorizeTask:
 
 
 @dataclass(frozen=True, slots=True)
+class BuryTask:
+    """Keep a task that was given up as a dead letter, so that somebody looks for the reason."""
+
+    attempt: Attempt
+    reason: str
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerClaim:
     """Answer an agent's claim."""
 
@@ -137,6 +146,7 @@ Command = (
     | CommandChild
     | TellParent
     | AuthorizeTask
+    | BuryTask
     | AnswerClaim
     | AnswerCommand
     | SetTimer

@@ -84,6 +84,10 @@ class Metrics:
         """A message was put on the dead-letter stream."""
         self._dead_letters[reason].inc()
 
+    def set_dead_letters(self, letters: int) -> None:
+        """Dead letters that nobody has put back or dropped."""
+        self._dead_stored.set(letters)
+
     def resent(self, tasks: int = 1) -> None:
         """Recovery handed tasks to the bus again."""
         self._resent.inc(tasks)
@@ -197,6 +201,9 @@ class Metrics:
             "inbox_lag", "Messages stored in a partition's inbox and not yet taken.", "partition"
         )
         self._inbox_lag: Children[str, Gauge] = Children(self._inbox_lag_gauge)
+        self._dead_stored = self._gauge(
+            "dead_letters_stored", "Dead letters that nobody has dealt with."
+        )
         self._dead_letters: Children[str, Counter] = Children(
             self._counter("dead_letters_total", "Messages nobody can use.", "reason")
         )

@@ -10,6 +10,7 @@ import structlog
 
 from sagabus.core.commands import (
     AnswerClaim,
+    BuryTask,
     Command,
     CommandChild,
     SetTimer,
@@ -20,7 +21,8 @@ from sagabus.core.commands import (
 )
 from sagabus.core.instance import Answer
 from sagabus.ports import Bus, HistoryEntry, OutgoingEvent
-from sagabus.runtime.messages import dead_letter, event_message
+from sagabus.runtime.dead_letters import letter_of_message, letter_of_task
+from sagabus.runtime.messages import event_message
 from sagabus.runtime.payloads import forget_payloads, store_payloads
 from sagabus.runtime.reading import Item
 from sagabus.runtime.subworkflows import tell_instance
@@ -54,7 +56,7 @@ async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], N
         await _reply(bus, item, answer)
     for dead in turn.dead:
         log.warning("dead_letter", workflow_id=dead.instance, reason=dead.reason, role=dead.role)
-        data = dead_letter(dead.reason, dead.delivery.subject, dead.delivery.data, turn.at)
+        data = letter_of_message(dead, turn.at)
         await bus.dead_letter(dead_subject(dead.role, dead.instance), data)
     await forget_payloads(bus, turn)
 
@@ -85,6 +87,9 @@ async def tell(bus: Bus, instance: str, command: Command) -> None:
                     task=attempt.task, attempt=attempt.attempt, reason=command.reason
                 )
                 await bus.notify(cancel_subject(instance), notice.model_dump_json().encode())
+        case BuryTask():
+            subject = dead_subject(command.attempt.role, instance)
+            await bus.dead_letter(subject, letter_of_task(instance, command))
         case StartChild() | UndoChild() | CommandChild() | TellParent():
             await tell_instance(bus, instance, command)
         case _:
