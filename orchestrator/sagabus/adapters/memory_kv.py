@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from sagabus.adapters.audit_entry import key_deleted, key_set
 from sagabus.adapters.kv_values import check_key, check_prefix, check_secret, dump_value
+from sagabus.adapters.memory_entries import MemoryEntries
 from sagabus.adapters.secret_box import SecretBox
 from sagabus.core.kv import Mark
 from sagabus.ports import KeyPage, KeyValue
@@ -24,8 +26,9 @@ class _Row:
 class MemoryKeyValues:
     """A ``ports.KeyValues``."""
 
-    def __init__(self, box: SecretBox) -> None:
+    def __init__(self, box: SecretBox, entries: MemoryEntries | None = None) -> None:
         self._box = box
+        self._entries = entries or MemoryEntries()
         self._rows: dict[str, _Row] = {}
 
     async def get_many(self, keys: Collection[str]) -> dict[str, Any]:
@@ -38,23 +41,26 @@ class MemoryKeyValues:
         row = self._rows.get(check_key(key))
         return None if row is None else _entry(key, row)
 
-    async def set(self, key: str, value: Any) -> None:
+    async def set(self, key: str, value: Any, *, by: str = "", reason: str = "") -> None:
         """Put a JSON value under ``key``."""
-        self._put(key, dump_value(check_key(key), value), is_secret=False)
+        self._put(key, dump_value(check_key(key), value), by, reason, is_secret=False)
 
-    async def set_secret(self, key: str, secret: str) -> None:
+    async def set_secret(self, key: str, secret: str, *, by: str = "", reason: str = "") -> None:
         """Put a secret under ``key``."""
         sealed = self._box.seal(check_key(key), check_secret(key, secret))
-        self._put(key, sealed, is_secret=True)
+        self._put(key, sealed, by, reason, is_secret=True)
 
     async def reveal(self, key: str) -> str | None:
         """The secret under ``key``."""
         row = self._rows.get(check_key(key))
         return self._box.open(key, row.text) if row is not None and row.is_secret else None
 
-    async def delete(self, key: str) -> bool:
+    async def delete(self, key: str, *, by: str = "", reason: str = "") -> bool:
         """Take ``key`` away."""
-        return self._rows.pop(check_key(key), None) is not None
+        if self._rows.pop(check_key(key), None) is None:
+            return False
+        self._entries.add(key_deleted(key, by, reason))
+        return True
 
     async def list(
         self, prefix: str = "", *, limit: int = 100, cursor: str | None = None
@@ -66,7 +72,8 @@ class MemoryKeyValues:
         items = [_entry(key, self._rows[key]) for key in keys[:limit]]
         return KeyPage(items, items[-1].key if len(keys) > limit else None)
 
-    def _put(self, key: str, text: str, *, is_secret: bool) -> None:
+    def _put(self, key: str, text: str, by: str, reason: str, *, is_secret: bool) -> None:
+        self._entries.add(key_set(key, by, reason, is_secret=is_secret))
         self._rows[key] = _Row(text, is_secret, datetime.now(UTC))
 
 

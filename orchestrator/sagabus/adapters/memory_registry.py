@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from sagabus.adapters.audit_entry import workflow_changed
+from sagabus.adapters.memory_entries import MemoryEntries
 from sagabus.adapters.store_errors import stale_workflow
 from sagabus.ports import Registered, WorkflowText
 
@@ -10,7 +12,8 @@ from sagabus.ports import Registered, WorkflowText
 class MemoryRegistry:
     """A ``ports.Registry`` that ends with the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, entries: MemoryEntries | None = None) -> None:
+        self._entries = entries or MemoryEntries()
         self._changes = 0
         self._versions: dict[str, list[Registered]] = {}
 
@@ -40,15 +43,16 @@ class MemoryRegistry:
         by: str,
         at: datetime,
         expected: Mapping[str, int],
+        reason: str = "",
     ) -> list[Registered]:
         """Store all, or none."""
         for workflow in workflows:
             self._check(workflow.name, expected.get(workflow.name))
         self._changes += 1
-        return [self._put(workflow, by, at) for workflow in workflows]
+        return [self._put(workflow, by, at, reason) for workflow in workflows]
 
     async def delete(
-        self, name: str, *, by: str, at: datetime, expected: int | None = None
+        self, name: str, *, by: str, at: datetime, expected: int | None = None, reason: str = ""
     ) -> Registered | None:
         """Take a workflow out of force."""
         held = await self.find(name)
@@ -59,6 +63,7 @@ class MemoryRegistry:
         gone = WorkflowText(name, held.workflow.pack, held.workflow.format, "", "")
         deleted = Registered(gone, held.version + 1, by, at, is_deleted=True)
         self._versions[name].append(deleted)
+        self._entries.add(workflow_changed(gone, by, at, reason, is_deleted=True))
         return deleted
 
     def _check(self, name: str, expected: int | None) -> None:
@@ -67,9 +72,10 @@ class MemoryRegistry:
         if expected is not None and expected != held:
             raise stale_workflow(name, held)
 
-    def _put(self, workflow: WorkflowText, by: str, at: datetime) -> Registered:
+    def _put(self, workflow: WorkflowText, by: str, at: datetime, reason: str) -> Registered:
         versions = self._versions.setdefault(workflow.name, [])
         if versions and not versions[-1].is_deleted and versions[-1].workflow == workflow:
             return versions[-1]
         versions.append(Registered(workflow, len(versions) + 1, by, at))
+        self._entries.add(workflow_changed(workflow, by, at, reason, is_deleted=False))
         return versions[-1]

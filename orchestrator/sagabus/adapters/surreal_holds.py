@@ -3,14 +3,16 @@
 from datetime import datetime
 from typing import Final
 
+from sagabus.adapters.audit_entry import ADD, hold_changed
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.ports import Hold
 
 _ALL: Final = "SELECT VALUE [record::id(id), said_by, reason, <string> said_at, is_held] FROM hold;"
-_WRITE: Final = """
+_WRITE: Final = f"""{{
 UPSERT type::record('hold', [$kind, $name])
   SET said_by = $by, reason = $reason, said_at = $at, is_held = $is_held RETURN NONE;
-"""
+{ADD}
+}};"""
 
 
 class SurrealHolds:
@@ -37,4 +39,5 @@ class SurrealHolds:
             reason=hold.reason,
             at=hold.at.isoformat(),
             is_held=hold.is_held,
+            audit=hold_changed(hold),
         )

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from sagabus.adapters.audit_entry import ADD, key_deleted, key_set
 from sagabus.adapters.kv_values import check_key, check_prefix, check_secret, dump_value
 from sagabus.adapters.secret_box import SecretBox
 from sagabus.adapters.surreal_connection import SurrealConnection
@@ -16,11 +17,16 @@ _FIELDS: Final = "[record::id(id)[0], value, is_secret, <string> updated_at]"
 _GET: Final = f"""
 SELECT VALUE {_FIELDS} FROM $keys.map(|$key| type::record('key_value', [$key]));
 """  # noqa: S608 - nothing but constants
-_PUT: Final = """
+_PUT: Final = f"""{{
 UPSERT type::record('key_value', [$key])
   SET value = $value, is_secret = $is_secret, updated_at = time::now() RETURN NONE;
-"""
-_DELETE: Final = "DELETE type::record('key_value', [$key]) RETURN BEFORE;"
+{ADD}
+}};"""
+_DELETE: Final = f"""{{
+LET $gone = (DELETE type::record('key_value', [$key]) RETURN BEFORE);
+IF $gone != [] {{ {ADD} }};
+RETURN $gone != [];
+}};"""
 # Both ends are given: an open range is scanned whole.
 _LIST: Final = f"""
 SELECT VALUE {_FIELDS} FROM (
@@ -50,14 +56,14 @@ class SurrealKeyValues:
         rows = await self._rows([check_key(key)])
         return _entry(rows[0]) if rows else None
 
-    async def set(self, key: str, value: Any) -> None:
+    async def set(self, key: str, value: Any, *, by: str = "", reason: str = "") -> None:
         """Put a JSON value under ``key``."""
-        await self._put(key, dump_value(check_key(key), value), is_secret=False)
+        await self._put(key, dump_value(check_key(key), value), by, reason, is_secret=False)
 
-    async def set_secret(self, key: str, secret: str) -> None:
+    async def set_secret(self, key: str, secret: str, *, by: str = "", reason: str = "") -> None:
         """Put a secret under ``key``."""
         sealed = self._box.seal(check_key(key), check_secret(key, secret))
-        await self._put(key, sealed, is_secret=True)
+        await self._put(key, sealed, by, reason, is_secret=True)
 
     async def reveal(self, key: str) -> str | None:
         """The secret under ``key``."""
@@ -67,10 +73,11 @@ class SurrealKeyValues:
         _, text, is_secret, _ = rows[0]
         return self._box.open(key, text) if is_secret else None
 
-    async def delete(self, key: str) -> bool:
+    async def delete(self, key: str, *, by: str = "", reason: str = "") -> bool:
         """Take ``key`` away."""
-        [rows] = await self._connection.run(_DELETE, key=check_key(key))
-        return bool(rows)
+        audit = key_deleted(check_key(key), by, reason)
+        [is_gone] = await self._connection.run(_DELETE, key=key, audit=audit)
+        return bool(is_gone)
 
     async def list(
         self, prefix: str = "", *, limit: int = 100, cursor: str | None = None
@@ -88,8 +95,9 @@ class SurrealKeyValues:
         found: Sequence[Any] = rows
         return found
 
-    async def _put(self, key: str, value: str, *, is_secret: bool) -> None:
-        await self._connection.run(_PUT, key=key, value=value, is_secret=is_secret)
+    async def _put(self, key: str, value: str, by: str, reason: str, *, is_secret: bool) -> None:
+        audit = key_set(key, by, reason, is_secret=is_secret)
+        await self._connection.run(_PUT, key=key, value=value, is_secret=is_secret, audit=audit)
 
 
 def _entry(row: Any) -> KeyValue:

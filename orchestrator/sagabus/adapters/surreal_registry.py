@@ -7,10 +7,11 @@ which is then tried again: no change is decided on a version that another one ha
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from sagabus.adapters.audit_entry import workflow_changed
 from sagabus.adapters.store_errors import stale_workflow
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.adapters.surreal_response import StatementError
@@ -51,7 +52,8 @@ FOR $row IN $rows {
   IF !$is_same AND !($row.columns.is_deleted AND $seen = 0) {
     CREATE type::record('registered_workflow', [$row.name, $at + 1])
       CONTENT $row.columns RETURN NONE;
-    UPSERT type::record('registered_name', $row.name) SET version = $at + 1 RETURN NONE } };
+    UPSERT type::record('registered_name', $row.name) SET version = $at + 1 RETURN NONE;
+    fn::audit($row.audit) } };
 UPSERT registry:changes SET changes = (changes ?? 0) + 1 RETURN NONE;
 RETURN SELECT VALUE COLUMNS FROM $rows.map(|$row| type::record('registered_workflow',
   [$row.name, type::record('registered_name', $row.name).version]));
@@ -91,24 +93,26 @@ class SurrealRegistry:
         by: str,
         at: datetime,
         expected: Mapping[str, int],
+        reason: str = "",
     ) -> list[Registered]:
         """Store all, or none."""
+        who = _Who(by, at, reason)
         return await self._store(
             [
-                _change(workflow, by, at, expected=expected.get(workflow.name), is_deleted=False)
+                _change(workflow, who, expected=expected.get(workflow.name), is_deleted=False)
                 for workflow in workflows
             ]
         )
 
     async def delete(
-        self, name: str, *, by: str, at: datetime, expected: int | None = None
+        self, name: str, *, by: str, at: datetime, expected: int | None = None, reason: str = ""
     ) -> Registered | None:
         """Take a workflow out of force."""
         held = await self.find(name)
         if held is None or held.is_deleted:
             return None
         gone = WorkflowText(name, held.workflow.pack, held.workflow.format, "", "")
-        change = _change(gone, by, at, expected=expected, is_deleted=True)
+        change = _change(gone, _Who(by, at, reason), expected=expected, is_deleted=True)
         [deleted] = await self._store([change])
         return deleted
 
@@ -123,16 +127,24 @@ class SurrealRegistry:
         return [_registered(row) for row in rows]
 
 
+class _Who(NamedTuple):
+    by: str
+    at: datetime
+    reason: str
+
+
 def _change(
-    workflow: WorkflowText, by: str, at: datetime, *, expected: int | None, is_deleted: bool
+    workflow: WorkflowText, who: _Who, *, expected: int | None, is_deleted: bool
 ) -> dict[str, Any]:
     columns = {
         **asdict(workflow),
-        "registered_by": by,
-        "registered_at": at,
+        "registered_by": who.by,
+        "registered_at": who.at,
         "is_deleted": is_deleted,
     }
-    return {"name": columns.pop("name"), "expected": expected, "columns": columns}
+    audit = workflow_changed(workflow, *who, is_deleted=is_deleted)
+    name = columns.pop("name")
+    return {"name": name, "expected": expected, "columns": columns, "audit": audit}
 
 
 def _registered(row: Sequence[Any]) -> Registered:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import HoldView, WhyRequest, hold_of
-from sagabus.api.facade import Behind
+from sagabus.api.facade import Behind, By, Reason
 from sagabus.api.failures import documented
 from sagabus.views.shared import View
 
@@ -47,10 +47,6 @@ async def hold(
     """
     request = body or WhyRequest()
     return hold_of(await orchestrator.holds.hold(kind, name, by=request.by, reason=request.reason))
-
-
-By = Annotated[str, Query(max_length=256)]
-Reason = Annotated[str, Query(max_length=2000)]
 
 
 @router.delete("/all", responses=documented(409))

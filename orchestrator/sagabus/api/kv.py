@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from sagabus.api.body import StrictJsonRoute
-from sagabus.api.facade import Behind
+from sagabus.api.facade import Behind, By, Reason
 from sagabus.api.failures import documented
 from sagabus.errors import InvalidRequestError
 from sagabus.ports import KeyValue
@@ -25,6 +25,9 @@ class KeyRequest(BaseModel):
     #: Any JSON; of a secret its text.
     value: Any
     is_secret: bool = False
+    #: Who, and why; both are recorded.
+    by: str = Field(default="", max_length=256)
+    reason: str = Field(default="", max_length=2000)
 
 
 class KeyView(View):
@@ -78,18 +81,20 @@ async def put_key(orchestrator: Behind, key: str, body: KeyRequest) -> KeyView:
     409: there is no key to encrypt secrets with.
     """
     if not body.is_secret:
-        await orchestrator.kv.set(key, body.value)
+        await orchestrator.kv.set(key, body.value, by=body.by, reason=body.reason)
     elif isinstance(body.value, str):
-        await orchestrator.kv.set_secret(key, body.value)
+        await orchestrator.kv.set_secret(key, body.value, by=body.by, reason=body.reason)
     else:
         raise InvalidRequestError("value: a secret is text")
     return await get_key(orchestrator, key)
 
 
 @router.delete("/{key:path}", responses=documented(404))
-async def delete_key(orchestrator: Behind, key: str) -> DeletedKey:
+async def delete_key(
+    orchestrator: Behind, key: str, by: By = "", reason: Reason = ""
+) -> DeletedKey:
     """Take a key away."""
-    if not await orchestrator.kv.delete(key):
+    if not await orchestrator.kv.delete(key, by=by, reason=reason):
         raise _missing(key)
     return DeletedKey(key=key)
 

@@ -7,13 +7,12 @@ from starlette.responses import JSONResponse
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import WorkflowList, workflow_of
-from sagabus.api.facade import Behind
+from sagabus.api.facade import Behind, By, Reason
 from sagabus.api.failures import documented
 from sagabus.api.registry import DOCUMENT, TAKES
 from sagabus.api.registry_documents import (
     ActionList,
     Body,
-    By,
     PackList,
     PackRequest,
     PackView,
@@ -50,7 +49,7 @@ async def get_pack(orchestrator: Behind, ref: PackRef) -> PackView:
 
 @router.put("/packs/{ref}", responses=TAKES, response_model=RegisteredList)
 async def put_pack(
-    orchestrator: Behind, ref: PackRef, body: PackRequest, by: By = ""
+    orchestrator: Behind, ref: PackRef, body: PackRequest, by: By = "", reason: Reason = ""
 ) -> RegisteredList | JSONResponse:
     """Register workflows of a pack together: all, or none.
 
@@ -58,7 +57,7 @@ async def put_pack(
     """
     drafts = [Draft(one.text, "yaml", one.file, one.line) for one in body.workflows]
     try:
-        stored = await orchestrator.registry.register(drafts, by=by, pack=ref)
+        stored = await orchestrator.registry.register(drafts, by=by, pack=ref, reason=reason)
     except InvalidConfigError as error:
         return problems_answer(error)
     return RegisteredList(items=[registered_of(each, has_text=False) for each in stored])
@@ -82,14 +81,21 @@ async def list_pack_workflows(orchestrator: Behind, ref: PackRef) -> WorkflowLis
     openapi_extra=DOCUMENT,
 )
 async def create_workflow(
-    orchestrator: Behind, response: Response, ref: PackRef, draft: Body, by: By = ""
+    orchestrator: Behind,
+    response: Response,
+    ref: PackRef,
+    draft: Body,
+    by: By = "",
+    reason: Reason = "",
 ) -> RegisteredView | JSONResponse:
     """Register a new workflow of a pack, in force when this is answered.
 
     409: there is one of that name; PUT changes it.
     """
     try:
-        [stored] = await orchestrator.registry.register([draft], by=by, pack=ref, expected=0)
+        [stored] = await orchestrator.registry.register(
+            [draft], by=by, pack=ref, expected=0, reason=reason
+        )
     except InvalidConfigError as error:
         return problems_answer(error)
     response.headers["ETag"] = etag(stored)

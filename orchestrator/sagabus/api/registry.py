@@ -5,11 +5,10 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
-from sagabus.api.facade import Behind
+from sagabus.api.facade import Behind, By, Reason
 from sagabus.api.failures import documented
 from sagabus.api.registry_documents import (
     Body,
-    By,
     Expected,
     ProblemList,
     RegisteredList,
@@ -47,6 +46,7 @@ async def put_workflow(
     draft: Body,
     expected: Expected,
     by: By = "",
+    reason: Reason = "",
 ) -> RegisteredView | JSONResponse:
     """Register a workflow, or a new version of it; in force when this is answered.
 
@@ -54,7 +54,9 @@ async def put_workflow(
     sure that nobody else has changed it meanwhile. Running instances keep their definition.
     """
     try:
-        [stored] = await orchestrator.registry.register([draft], by=by, name=ref, expected=expected)
+        [stored] = await orchestrator.registry.register(
+            [draft], by=by, name=ref, expected=expected, reason=reason
+        )
     except InvalidConfigError as error:
         return problems_answer(error)
     response.headers["ETag"] = etag(stored)
@@ -63,10 +65,11 @@ async def put_workflow(
 
 @router.delete("/{ref}", responses=documented(404, 409))
 async def delete_workflow(
-    orchestrator: Behind, ref: str, expected: Expected, by: By = ""
+    orchestrator: Behind, ref: str, expected: Expected, by: By = "", reason: Reason = ""
 ) -> RegisteredView:
     """Take a workflow out of force: nothing starts on it any more, what runs goes on."""
-    return registered_of(await orchestrator.registry.delete(ref, by=by, expected=expected))
+    deleted = await orchestrator.registry.delete(ref, by=by, expected=expected, reason=reason)
+    return registered_of(deleted)
 
 
 @router.get("/{ref}/versions", responses=documented(404))

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import Depends, Header, HTTPException, Query, Request
+from fastapi import Depends, Header, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
@@ -21,7 +21,6 @@ _YAML: Final = frozenset(
 _VERSION: Final = re.compile(r'(?:W/)?"?(?P<version>\d{1,9})"?')
 
 #: Who asks.
-By = Annotated[str, Query(max_length=256)]
 
 
 class RegisteredView(View):

@@ -123,6 +123,7 @@ class WorkflowRegistry:
         pack: str | None = None,
         name: str | None = None,
         expected: int | None = None,
+        reason: str = "",
     ) -> list[Registered]:
         """Store new versions of all ``drafts``, or of none, and put them in force.
 
@@ -132,6 +133,7 @@ class WorkflowRegistry:
             pack: their names have to begin with it; a name without a dot gets it.
             name: what the one draft has to be called.
             expected: the version that each has now; 0: none is registered.
+            reason: why; it is recorded.
 
         Raises:
             InvalidConfigError: everything that is wrong with them; nothing was stored.
@@ -155,11 +157,14 @@ class WorkflowRegistry:
             by=by,
             at=datetime.now(UTC),
             expected={} if expected is None else {text.name: expected for text in texts},
+            reason=reason,
         )
         await self._changed()
         return stored
 
-    async def delete(self, name: str, *, by: str, expected: int | None = None) -> Registered:
+    async def delete(
+        self, name: str, *, by: str, expected: int | None = None, reason: str = ""
+    ) -> Registered:
         """Take a workflow out of force; its running instances go on.
 
         Raises:
@@ -174,7 +179,9 @@ class WorkflowRegistry:
             raise ConflictError(
                 f"workflow {name!r} is called by {', '.join(callers)}: change or delete that first"
             )
-        deleted = await self._registry.delete(name, by=by, at=datetime.now(UTC), expected=expected)
+        deleted = await self._registry.delete(
+            name, by=by, at=datetime.now(UTC), expected=expected, reason=reason
+        )
         if deleted is None:
             raise WorkflowNotFoundError(f"no workflow {name!r} is registered")
         await self._changed()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import typer
 
 from sagabus.cli.client import Api
-from sagabus.cli.options import Json, Url, json_of
+from sagabus.cli.options import Json, Reason, Url, json_of, who
 from sagabus.cli.output import instant, say, say_json, say_table
 from sagabus.errors import ApiError
 
@@ -38,6 +38,7 @@ def set_(
             help="A secret, asked for or read from standard input; only agents can read it.",
         ),
     ] = False,
+    reason: Reason = "",
     url: Url = None,
 ) -> None:
     """Put a value under a key, whatever stood there.
@@ -49,7 +50,8 @@ def set_(
     if sum(given) != 1:
         raise typer.BadParameter("give VALUE, --json JSON, or --secret with the secret on stdin")
     found = _secret(key) if is_secret else value if document is None else _json(document)
-    Api(url).put(_path(key), {"value": found, "is_secret": is_secret})
+    document = {"value": found, "is_secret": is_secret, "by": who(), "reason": reason}
+    Api(url).put(_path(key), document)
     say(f"{key} is set")
 
 
@@ -101,9 +103,9 @@ def list_(
 
 
 @group.command()
-def delete(key: Key, is_json: Json = False, url: Url = None) -> None:
+def delete(key: Key, reason: Reason = "", is_json: Json = False, url: Url = None) -> None:
     """Take a key away; exit code 1 when there is none."""
-    deleted = Api(url).delete(_path(key))
+    deleted = Api(url).delete(_path(key), by=who(), reason=reason)
     if is_json:
         say_json(deleted)
     else:

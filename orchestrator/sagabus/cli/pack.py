@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sagabus.cli.client import PACKS, Api, pack_path, workflow_path
-from sagabus.cli.options import Json, Url, who
+from sagabus.cli.options import Json, Reason, Url, who
 from sagabus.cli.output import instant, say, say_json, say_table
 
 app = typer.Typer()
@@ -66,13 +66,13 @@ def show(name: PackName, is_json: Json = False, url: Url = None) -> None:
 
 
 @packs.command()
-def register(path: PackFile, is_json: Json = False, url: Url = None) -> None:
+def register(path: PackFile, reason: Reason = "", is_json: Json = False, url: Url = None) -> None:
     """Register the workflows of a pack, all or none: in force at once, kept in the database.
 
     What is wrong with any of them is reported, and nothing is stored.
     """
     name, files = _body("pack_files").read(path)
-    reply = Api(url).put(pack_path(name), {"workflows": files}, by=who())
+    reply = Api(url).put(pack_path(name), {"workflows": files}, by=who(), reason=reason)
     if is_json:
         say_json(reply)
         return
@@ -153,9 +153,9 @@ def versions(name: WorkflowName, is_json: Json = False, url: Url = None) -> None
 
 
 @workflow.command()
-def delete(name: WorkflowName, is_json: Json = False, url: Url = None) -> None:
+def delete(name: WorkflowName, reason: Reason = "", is_json: Json = False, url: Url = None) -> None:
     """Take a registered workflow out of force; its running instances go on."""
-    reply = Api(url).delete(workflow_path(name), by=who())
+    reply = Api(url).delete(workflow_path(name), by=who(), reason=reason)
     if is_json:
         say_json(reply)
     else:

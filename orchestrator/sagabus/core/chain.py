@@ -40,6 +40,16 @@ class TrailRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the trail that belongs to no instance, as the very text that is stored."""
+
+    #: From 1.
+    number: int
+    text: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """The first place at which a trail does not fit."""
 
@@ -98,8 +108,9 @@ class TrailCheck:
     rows: int = 0
     #: Rows from before there were links.
     not_covered: int = 0
-    #: Of the last row.
+    #: Link and version of the last row.
     link: str = ""
+    version: int = 0
     fault: Fault | None = None
     #: By ``task/attempt``: digest of what its own row must be.
     sums: dict[str, str] = field(default_factory=dict)
@@ -153,6 +164,7 @@ class TrailCheck:
 
     def _keep(self, row: TrailRow, events: Sequence[Mapping[str, Any]]) -> None:
         self.link = row.link or ""
+        self.version = row.version
         self._seq = _seq_of(events, -1) or self._seq
         if row.sums is not None:
             self.sums |= orjson.loads(row.sums)
@@ -165,7 +177,7 @@ class TrailCheck:
         since = self.chained_since
         is_older = self.not_covered > 0
         if events and since is not None:
-            is_older = datetime.fromisoformat(events[0]["at"]) < since
+            is_older = _is_before(events, since)
         if is_older and not self.link:
             return None
         return Fault(
@@ -201,13 +213,59 @@ class TrailCheck:
             self.fault = Fault("moved", fault.version, fault.seq, message)
 
 
+@dataclass(slots=True)
+class EntryCheck:
+    """Follows the entries of the trail that belongs to no instance, to the first fault."""
+
+    #: By number: links that somebody noted elsewhere.
+    noted: dict[int, str] = field(default_factory=dict)
+    number: int = 0
+    link: str = ""
+    fault: Fault | None = None
+
+    def add(self, entry: Entry) -> None:
+        """Take the next entry."""
+        if self.fault is not None:
+            return
+        number = self.number + 1
+        if entry.number != number:
+            message = f"entries {number} to {entry.number - 1} are missing before it"
+            self.fault = Fault("missing", entry.number, None, message)
+        elif entry.link != entry_link(self.link, number, entry.text):
+            message = "the entry is not what its link says: it was changed, moved or written anew"
+            self.fault = Fault("changed", number, None, message)
+        elif self.noted.pop(number, entry.link) != entry.link:
+            message = "the link is not the one noted elsewhere: the chain was computed anew"
+            self.fault = Fault("changed", number, None, message)
+        else:
+            self.number, self.link = number, entry.link
+
+    def end(self, number: int, link: str) -> None:
+        """There are no more entries: is that the newest, by number and link?"""
+        if self.fault is None and (number, link) != (self.number, self.link):
+            message = f"the last entry is {self.number}, and there were {number}"
+            self.fault = Fault("cut_off", self.number + 1, None, message)
+        elif self.fault is None and self.noted:
+            number = min(self.noted)
+            message = f"entry {number}, noted elsewhere, is not there"
+            self.fault = Fault("missing", number, None, message)
+
+
 def _read(events: str) -> Sequence[Mapping[str, Any]]:
-    """The events of a row; none, where it cannot be read: its link does not fit it then."""
+    """The events of a row; none, where they are none: its link does not fit it then."""
     try:
-        found: Sequence[Mapping[str, Any]] = orjson.loads(events)
-    except orjson.JSONDecodeError:
+        found = orjson.loads(events)
+        is_one = all(isinstance(each["seq"], int) and "data" in each for each in found)
+    except (KeyError, TypeError, ValueError):
         return ()
-    return found
+    return found if is_one else ()
+
+
+def _is_before(events: Sequence[Mapping[str, Any]], since: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(events[0]["at"]) < since
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _seq_of(events: Sequence[Mapping[str, Any]], at: int) -> int | None:

@@ -104,3 +104,11 @@ def test_a_denied_compensation_has_failed_and_the_next_goes_on() -> None:
             "error": {"type": "denied", "message": "no"},
         }
     ]
+
+
+def test_the_history_names_the_policies_that_permitted_and_those_that_denied() -> None:
+    scene = guarded(stage("a", undo=UNDO), stage("b"), denied=("b-1-0", "a-1-0-undo-0"))
+    assert scene.data("TaskScheduled")["policies"] == scene.attempt("a-1-0").policies != []
+    scene.succeed("a-1-0")
+    assert scene.data("StageDenied")["policies"] == ["p1"]
+    assert scene.data("CompensationFailed")["error"]["policies"] == ["p1"]
