@@ -108,7 +108,7 @@ class Orchestrator(Commands):
         #: Who did what, when and why; and whether it is as it was stored.
         self.audit = Audit(engine.store.trail, engine.store)
         #: Messages nobody could use, and tasks nobody finished.
-        self.dead_letters = DeadLetters(engine)
+        self.dead_letters = DeadLetters(engine, engine.store.trail)
         #: Why instances do not move.
         self.why = WhyDesk(engine, ownership)
         #: What is paused beyond single instances.
