@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sagabus.adapters.memory_kv import MemoryKeyValues
+from sagabus.adapters.memory_resources import MemoryResources
 from sagabus.adapters.secret_box import SecretBox
 from sagabus.app import ComponentHealth, Health, Started
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.definition import Approval, Compensation, Definition, RetryPolicy, Routes, Stage
+from sagabus.core.drift import DriftReport
 from sagabus.core.events import (
     ApprovalAnswered,
     CancelRequested,
@@ -80,6 +82,18 @@ class NothingRegistered:
         return None
 
 
+class MemoryWhy:
+    """As ``sagabus.app.why.WhyDesk``, of one instance and without any agents."""
+
+    def __init__(self, orchestrator: "MemoryOrchestrator") -> None:
+        self._orchestrator = orchestrator
+
+    async def explain(self, instance_id: str) -> Explained:
+        state = await self._orchestrator.get(instance_id)
+        definition = self._orchestrator.definitions.get(state.row.workflow)
+        return Explained(state.row, causes_of(state, definition, Surroundings()))
+
+
 class MemoryOrchestrator:
     """The facade of ``sagabus.app.Orchestrator`` over the pure machine."""
 
@@ -87,6 +101,11 @@ class MemoryOrchestrator:
         self.metrics = Metrics()
         self.kv = MemoryKeyValues(SecretBox(bytes(32)))
         self.registry = NothingRegistered()
+        self.resources = MemoryResources()
+        self.why = MemoryWhy(self)
+        #: What a look for drift answers; what was asked.
+        self.report: DriftReport | None = None
+        self.looks: list[tuple[str | None, float]] = []
         self.definitions = {flow.name: flow for flow in (PIPELINE, RELEASE)}
         self.states: dict[str, InstanceState] = {}
         self.events: dict[str, list[Mapping[str, Any]]] = {}
@@ -103,6 +122,13 @@ class MemoryOrchestrator:
 
     def agents(self) -> list[PresenceMessage]:
         return self.present
+
+    async def drift(self, kind: str | None, timeout_s: float) -> DriftReport:
+        self._check()
+        self.looks.append((kind, timeout_s))
+        assert self.report is not None
+        await asyncio.sleep(0)  # agents are asked
+        return self.report
 
     async def health(self) -> Health:
         return replace(self.health_now, agents=len(self.present))

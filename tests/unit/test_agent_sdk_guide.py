@@ -9,7 +9,7 @@ import pytest
 
 from sagabus.testing import rehearse
 from sagabus_agents import Agent, Saga
-from sagabus_agents.testing import run_task
+from sagabus_agents.testing import run_observe, run_task
 
 _GUIDE = (Path(__file__).parents[2] / "docs" / "agent-sdk.md").read_text(encoding="utf-8")
 
@@ -47,6 +47,18 @@ async def test_an_example_calls_with_the_keys_of_the_task_and_of_what_it_undoes(
         ("/charges", "i1:charge-1-0", {"amount": 5}),
         ("/refunds", "i1:charge-1-0-undo", {"charged_with": "i1:charge-1-0"}),
     ]
+
+
+async def test_the_observer_finds_what_the_task_declared(printed: dict[str, Any]) -> None:
+    agent = printed["observed"]
+    made = await run_task(agent, "create_machine")
+    assert [each.model_dump() for each in made.resources] == [
+        {"kind": "vm", "id": "vm-17", "spec": {"size": "s"}}
+    ]
+    answer = await run_observe(agent, "vm", known=["vm-17"])
+    assert answer.output == [{"id": "vm-17", "spec": {"size": "s"}}]
+    await run_task(agent, "create_machine", compensation=True)
+    assert (await run_observe(agent, "vm")).output == []
 
 
 async def test_the_steps_are_a_workflow_that_undoes_them(

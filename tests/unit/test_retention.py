@@ -9,7 +9,9 @@ from sagabus.adapters.memory_store import MemoryStore
 from sagabus.app.retention import Sweeper
 from sagabus.core.definition import WORKFLOW_ROLE
 from sagabus.core.instance import Attempt, Instance, InstanceStatus, ParentRef, TaskStatus, child_id
+from sagabus.core.transition import ResourceChange
 from sagabus.observe.metrics import Metrics
+from sagabus.ports import Batch
 from tests.support.sample_rows import START, Owner, attempt, instance
 
 MONTH = timedelta(days=30)
@@ -54,6 +56,28 @@ async def test_instances_that_ended_long_ago_go_and_no_others() -> None:
     )
     assert await sweep(store) == 2
     assert await left(store) == {"new", "late", "running", "waiting"}
+
+
+async def test_resources_that_are_gone_for_long_are_forgotten() -> None:
+    store = MemoryStore()
+    owner = await Owner.of(store)
+    made = {
+        "kind": "vm",
+        "instance": "i1",
+        "workflow": "w",
+        "stage": "make",
+        "attempt": 1,
+        "role": "r",
+    }
+    changes = [
+        ResourceChange(**made, id=f"vm-{n}", spec=spec, task=task, at=at)
+        for n, at in enumerate([OLD, NEW, OLD])
+        for task, spec in (("make-1-0", {}), ("remove-1-0", None))
+    ]
+    batch = Batch(0, owner.epoch, 1, 0, resources=changes[:-1])  # the last one is there
+    await store.commit(batch)
+    assert await sweep(store) == 0
+    assert [each.id for each in (await store.resources.list()).resources] == ["vm-1", "vm-2"]
 
 
 async def test_without_a_limit_everything_stays() -> None:

@@ -37,9 +37,11 @@ def load_words(cursor: str) -> tuple[str, str]:
         InvalidRequestError: this is no cursor of ours.
     """
     try:
-        first, _, second = base64.urlsafe_b64decode(cursor).decode().partition(" ")
+        first, space, second = base64.urlsafe_b64decode(cursor).decode().partition(" ")
     except (binascii.Error, ValueError) as error:
         raise _no_cursor(cursor) from error
+    if not space:
+        raise _no_cursor(cursor)
     return first, second
 
 

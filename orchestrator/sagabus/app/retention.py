@@ -2,7 +2,7 @@
 
 A root goes with the whole tree of instances below it, when all of them have ended, await nothing,
 and have not changed for as long as ``engine.retention.completed`` says. Whatever changes between
-the look and the deletion stays.
+the look and the deletion stays. Resources that are gone since then are forgotten.
 """
 
 import asyncio
@@ -70,11 +70,18 @@ class Sweeper:
                 trees = await self._trees([row for row in page if self._is_mine(row.id)], before)
                 deleted += await self._store.delete_instances(trees)
                 await asyncio.sleep(_BREATH_S)
+            await self._forget_resources(before)
         self._metrics.swept(deleted)
         self.last_at, self.last_count = self._clock(), deleted
         if deleted:
             log.info("instances_swept", count=deleted)
         return deleted
+
+    async def _forget_resources(self, before: datetime) -> None:
+        forgotten = _PAGE
+        while forgotten == _PAGE:
+            forgotten = await self._store.resources.forget(before, _PAGE)
+            await asyncio.sleep(_BREATH_S)
 
     def _pause_s(self) -> float:
         keep = self._keep()

@@ -1,6 +1,6 @@
 """Repair of an undo: what stands is undone on request, what failed is tried again or given up."""
 
-from sagabus.core import ending, saga, stages
+from sagabus.core import ending, resources, saga, stages
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
 from sagabus.core.instance import (
     Answer,
@@ -140,6 +140,7 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
         run.undo_next = run.next_index * width
         run.undo_sent = max(run.undo_sent, 1)
         run.is_undone_by_hand = True
+        resources.undone_by_hand(t, run)
         run.status = StageStatus.COMPENSATED
     _done(t, event)
     return None

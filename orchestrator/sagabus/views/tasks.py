@@ -1,5 +1,6 @@
 """Tasks and their attempts as documents."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -8,6 +9,14 @@ from pydantic import Field
 from sagabus.core.definition import Definition
 from sagabus.core.instance import Attempt, InstanceState, TaskStatus, run_key
 from sagabus.views.shared import ErrorView, View, error_of, seconds
+
+
+class DeclaredResource(View):
+    """What a task says that there is; ``spec`` is null for what is there no more."""
+
+    kind: str
+    id: str
+    spec: dict[str, Any] | None
 
 
 class AttemptView(View):
@@ -45,6 +54,7 @@ class TaskView(View):
     input: Any
     result: Any
     artifacts: list[str]
+    resources: list[DeclaredResource]
     error: ErrorView | None
     attempts: list[AttemptView]
 
@@ -89,6 +99,7 @@ def _task_of(attempts: list[Attempt], definition: Definition | None) -> TaskView
         input=newest.input,
         result=newest.output,
         artifacts=newest.artifacts,
+        resources=[DeclaredResource(**asdict(each)) for each in newest.resources],
         error=error_of(newest.error),
         attempts=[_attempt_of(attempt) for attempt in attempts],
     )

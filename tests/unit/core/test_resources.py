@@ -1,6 +1,7 @@
 """What results and undoing mean for resources."""
 
 from sagabus.core.definition import RetryPolicy
+from sagabus.core.events import ResultSet
 from sagabus.core.instance import Resource
 from tests.unit.core.scene import Scene, sequence, stage
 
@@ -142,3 +143,12 @@ def test_each_task_of_a_stage_takes_its_own_with_it() -> None:
     succeed(flow, "make-1-1", DNS)
     flow.fail("check-1-0").succeed("make-1-1-undo-0")
     assert told(flow)[2:] == [("make-1-1-undo-0", "-a.example", True)]
+
+
+def test_what_a_person_says_was_undone_is_gone() -> None:
+    flow = scene()
+    succeed(flow, "make-1-0", VM)
+    flow.fail("check-1-0").fail("make-1-0-undo-0")
+    assert flow.ask(ResultSet, "make", None).ok
+    assert flow.row.rollback == "full"
+    assert told(flow)[1:] == [("make-1-0-undo-0", "-vm-1", True)]
