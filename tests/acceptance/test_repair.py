@@ -21,7 +21,7 @@ agents = ["backend"]
 [[workflows.stages]]
 name = "test"
 agents = ["tester"]
-input = {level = "{{ parameters.level }}"}
+input = {level = "{{ parameters.level | default(0) }}"}
 
 [[workflows]]
 name = "changing"
@@ -56,7 +56,7 @@ agents = ["nobody"]
 [[workflows.stages]]
 name = "tell"
 agents = ["tester"]
-input = {heard = "{{ stages.wait.output }}"}
+input = {heard = "{{ stage.wait.result }}"}
 
 [[workflows]]
 name = "pay"
@@ -151,16 +151,18 @@ def test_retry_may_change_parameters_and_begin_earlier(shop: Shop) -> None:
 def test_retry_with_the_newest_definition_shows_what_changed_and_asks(shop: Shop) -> None:
     shop.start("changing", "changed")
     old = shop.until_status("changed", "failed")["digest"]
-    same = shop.run("retry", "changed", "--definition", "latest", "--yes")
-    assert same.startswith("changed: kept compile; again test")
-    shop.until_status("changed", "completed")
-
-    shop.start("changing", "changed-2")
-    shop.until_status("changed-2", "completed")
     config = shop.orchestrator.config
     config.write_text(WORKFLOWS.replace("timeout = 5", "timeout = 7"))
     path = "/api/v1/workflows/changing"
     until(lambda: shop.orchestrator.get(path)["digest"] != old, "the new definition is in force")
+    asked = shop.run("retry", "changed", "--definition", "latest", code=1)
+    assert "~ stage test: timeout: 5 → 7" in asked
+    assert "Go on with it (changed)?" in asked
+    assert shop.orchestrator.instance("changed")["status"] == "failed"
+    told = shop.run("retry", "changed", "--definition", "latest", "--yes")
+    assert "changed: kept compile; again test" in told
+    found = shop.until_status("changed", "completed")
+    assert found["digest"] == shop.orchestrator.get(path)["digest"]
 
 
 def test_stage_that_is_stuck_is_skipped(shop: Shop) -> None:

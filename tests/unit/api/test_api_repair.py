@@ -117,7 +117,7 @@ async def test_definition_in_force_is_compared_and_only_what_was_seen_is_taken(
     assert [(each["key"], each["new"]) for each in change["keys"]] == [("version", "2.0.0")]
     assert change["old_digest"] == (await house.o.get_row("i1")).digest
     stale = await house.give("i1/retry", {"definition": "f" * 64}, code=409)
-    assert "definition" in stale["message"]
+    assert "was changed since you looked at it" in stale["message"]
     reply = await house.give("i1/retry", {"definition": change["new_digest"]})
     assert reply["result"]["digest"] == change["new_digest"]
     await house.until_status("i1", "completed")
