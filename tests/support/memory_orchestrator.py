@@ -11,6 +11,8 @@ from sagabus.adapters.memory_kv import MemoryKeyValues
 from sagabus.adapters.memory_resources import MemoryResources
 from sagabus.adapters.secret_box import SecretBox
 from sagabus.app import ComponentHealth, Health, Started
+from sagabus.app.dead_letters import Letters
+from sagabus.app.why import Explained
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.definition import Approval, Compensation, Definition, RetryPolicy, Routes, Stage
 from sagabus.core.drift import DriftReport
@@ -24,6 +26,7 @@ from sagabus.core.events import (
 )
 from sagabus.core.graph import Graph
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
+from sagabus.core.intents import Intent, intents_of, oldest_untold
 from sagabus.core.machine import decide
 from sagabus.core.transition import Decision
 from sagabus.errors import (
@@ -34,7 +37,9 @@ from sagabus.errors import (
 )
 from sagabus.observe.metrics import Metrics
 from sagabus.ports import HistoryEntry, Page
+from sagabus.views.causes import Surroundings
 from sagabus.views.graphs import instance_graph
+from sagabus.views.why import causes_of
 from sagabus_agents.wire import PresenceMessage
 
 
@@ -94,12 +99,20 @@ class MemoryWhy:
         return Explained(state.row, causes_of(state, definition, Surroundings()))
 
 
+class NoDeadLetters:
+    """Those of an orchestrator that has none."""
+
+    async def list(self, **_: Any) -> Letters:
+        return Letters([], None, 0)
+
+
 class MemoryOrchestrator:
     """The facade of ``sagabus.app.Orchestrator`` over the pure machine."""
 
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.kv = MemoryKeyValues(SecretBox(bytes(32)))
+        self.dead_letters = NoDeadLetters()
         self.registry = NothingRegistered()
         self.resources = MemoryResources()
         self.why = MemoryWhy(self)
@@ -173,6 +186,17 @@ class MemoryOrchestrator:
     async def get_row(self, instance_id) -> Instance:
         return (await self.get(instance_id)).row
 
+    async def definition_of(self, row) -> Definition | None:
+        return self.definitions.get(row.workflow)
+
+    async def intents(self) -> list[Intent]:
+        self._check()
+        return oldest_untold(
+            Intent(state.row.id, state.row.workflow, attempt)
+            for state in self.states.values()
+            for attempt in intents_of(state)
+        )
+
     async def graph(self, instance_id) -> Graph:
         state = await self.get(instance_id)
         return instance_graph(state, self.definitions[state.row.workflow])
@@ -220,11 +244,11 @@ class MemoryOrchestrator:
         """Play the agent of the one open task: it succeeds."""
         await self._result(instance_id, status="succeeded", output=output)
 
-    async def fail(self, instance_id: str, message: str = "boom") -> None:
+    async def fail(
+        self, instance_id: str, message: str = "boom", error: str = "agent_error"
+    ) -> None:
         """Play the agent of the one open task: it fails."""
-        await self._result(
-            instance_id, status="failed", error_type="agent_error", error_message=message
-        )
+        await self._result(instance_id, status="failed", error_type=error, error_message=message)
 
     async def _result(self, instance_id: str, **outcome: Any) -> None:
         (attempt,) = self.open_attempts(instance_id)

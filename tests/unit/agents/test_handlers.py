@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from sagabus_agents import Agent, PermanentError, RetryableError, Task
+from sagabus_agents import Agent, PermanentError, RetryableError, Task, UnknownOutcomeError
+from sagabus_agents.errors import describe
 from sagabus_agents.testing import run_task
 from sagabus_agents.wire import ProgressMessage, ResultMessage, ResultStatus
 
@@ -292,3 +293,8 @@ async def test_artifacts_are_strings_and_kept_once() -> None:
             task.artifact(7)  # type: ignore[arg-type]
 
     assert (await run(work)).artifacts == ["a", "b"]
+
+
+def test_an_outcome_that_nobody_knows_has_a_type_of_its_own() -> None:
+    info = describe(UnknownOutcomeError("the line broke"))
+    assert (info.type, info.message, info.retryable) == ("unknown_outcome", "the line broke", True)

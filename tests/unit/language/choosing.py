@@ -29,6 +29,8 @@ def possible(seen: Doc, stages: dict[str, Doc]) -> list[Doc]:
             found.append({"what": "inquiry" if is_inquiry else "answer", "stage": name})
             if "timeout" in (stages[name] if is_inquiry else stages[name].get("approval", {})):
                 found.append({"what": "gate_timeout", "run": key})
+    if seen["status"] == "needs_operator":
+        found.append({"what": "cancel"})
     if seen["clock_runs"]:
         found.append({"what": "time_is_up"})
     return found

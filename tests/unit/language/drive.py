@@ -201,6 +201,7 @@ class Machine:
             "arrived": row.arrived,
             "clock_runs": row.deadline_at is not None,
             "ignored": self.ignored,
+            "left": sorted(each["task"] for each in row.effects_left if row.status in ENDS),
         }
 
     def _open(self, attempt: Attempt) -> Doc:

@@ -68,7 +68,8 @@ class Naive:
         self.failing: list[tuple[Doc, str]] = []
         self.error: Doc | None = None
         self.is_cancelled = False
-        #: ``new``, ``forward``, ``undoing``, ``last`` (``on_end`` runs), ``over``.
+        #: ``new``, ``forward``, ``undoing``, ``held`` (what is final has happened, and a person has
+        #: to say how to go on), ``last`` (``on_end`` runs), ``over``.
         self.phase = "new"
         self.undos: list[Doc] = []
         self.outcome = ""
@@ -184,6 +185,10 @@ class Naive:
         self.answer(self.runs[run], "approved" if on_timeout == "approve" else "timed_out")
 
     def on_cancel(self) -> None:
+        if self.phase == "held":
+            self.is_cancelled = True
+            self.phase = "undoing"
+            return
         if self.phase != "forward":
             return  # refused: it is being undone already, or about to be over
         self.is_cancelled = True
@@ -558,11 +563,15 @@ class Naive:
         if self.active():
             return
         is_wanted = self.is_cancelled or self.saga("on_failure", "compensate") == "compensate"
+        if is_wanted and not self.is_cancelled and self.saga("after_final", "hold") == "hold":
+            if any(is_certain for _, is_certain in self.finals()):
+                self.phase = "held"
+                return
         for one in reversed(self.ended if is_wanted else []):
             if not self.undo_run(self.runs[one], one):
                 return
         failed = [undo for undo in self.undos if undo["tries"][-1]["outcome"] != "ok"]
-        if failed:
+        if failed or (self.undos and self.left()):
             self.rollback = "partial"
         elif self.undos:
             self.rollback = "full"
@@ -570,6 +579,36 @@ class Naive:
             self.finish("cancelled")
         else:
             self.finish("rolled_back" if self.rollback == "full" else "failed")
+
+    def finals(self) -> list[tuple[str, bool]]:
+        """Tasks of final stages that were done, or may have been, and whether that is certain."""
+        outcomes = {
+            f"{one}-{index}": [each["outcome"] for each in task["tries"]]
+            for one, run in self.runs.items()
+            if is_final(self.stages[run["stage"]])
+            for index, task in enumerate(run["tasks"])
+        }
+        return [
+            (task, "ok" in each)
+            for task, each in outcomes.items()
+            if "ok" in each or "timeout" in each
+        ]
+
+    def left(self) -> list[str]:
+        """Tasks of which something stands, or may."""
+        undone: dict[tuple[str, int], bool] = {}
+        for undo in self.undos:
+            is_gone = undo["tries"][-1]["outcome"] == "ok"
+            undone[undo["of"][:2]] = undone.get(undo["of"][:2], True) and is_gone
+        standing = [
+            f"{one}-{index}"
+            for one, run in self.runs.items()
+            if is_undone(self.stages[run["stage"]])
+            for index, task in enumerate(run["tasks"])
+            if self.wants_undo(self.stages[run["stage"]], task)
+            and not undone.get((one, index), False)
+        ]
+        return sorted([*standing, *(task for task, _ in self.finals())])
 
     def undo_run(self, run: Doc, one: str) -> bool:
         """True when everything of this run is undone, or could not be."""
@@ -738,12 +777,13 @@ class Naive:
             "clock_runs": self.clock_runs,
             "arrived": self.arrived if self.phase == "forward" else {},
             "ignored": self.ignored,
+            "left": self.left() if self.phase == "over" and self.outcome != "completed" else [],
         }
 
     def open_tasks(self) -> Doc:
         """By id and number of the attempt; whether it is claimed, or waits for the next attempt."""
         tasks = {
-            f"{one}-{index}": (task, is_undone(self.stages[run["stage"]]))
+            f"{one}-{index}": (task, asks(self.stages[run["stage"]]))
             for one, run in self.runs.items()
             for index, task in enumerate(run["tasks"])
         }
@@ -779,6 +819,8 @@ class Naive:
             return "waiting" if waits and not self.in_flight() else "running"
         if self.phase == "over":
             return self.outcome
+        if self.phase == "held":
+            return "needs_operator"
         return "pending" if self.phase == "new" else "compensating"
 
 
@@ -796,6 +838,15 @@ def in_flight(tasks: list[Doc]) -> int:
 
 def is_undone(stage: Doc) -> bool:
     return "compensation_agents" in stage or "compensation" in stage
+
+
+def is_final(stage: Doc) -> bool:
+    return bool(stage.get("classification") == "final")
+
+
+def asks(stage: Doc) -> bool:
+    """Its tasks ask before they run."""
+    return is_undone(stage) or is_final(stage)
 
 
 def failed_status(error: str) -> str:

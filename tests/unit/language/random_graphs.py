@@ -56,7 +56,23 @@ def random_game(seed: int) -> Game:
     denied = ()
     if rng.random() < 0.1:
         denied = (rng.choice(("", "undo of ")) + rng.choice(names),)
+    _make_finals(rng, workflow)
     return Game(_engine(rng), workflow, parameters, denied)
+
+
+def _make_finals(rng: Random, workflow: Doc) -> None:
+    """Some of the stages that lead nowhere cannot be undone."""
+    reach = graph.reach(workflow)
+    for stage in workflow["stages"]:
+        name = stage["name"]
+        leads_nowhere = name in reach and reach[name] <= {name}
+        if leads_nowhere and "agents" in stage and "stages" not in stage and rng.random() < 0.4:
+            stage.pop("compensation_agents", None)
+            stage.pop("compensation", None)
+            # One that may happen once only waits for people, who have no part in this game.
+            stage.update(classification="final", idempotent=True)
+    if rng.random() < 0.5:
+        workflow["saga"] = {**workflow.get("saga", {}), "after_final": "compensate"}
 
 
 def _engine(rng: Random) -> Doc:
