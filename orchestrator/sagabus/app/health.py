@@ -45,8 +45,8 @@ async def assess(
     engine: Engine, ownership: Ownership, holder: CatalogHolder, agents: int
 ) -> Health:
     """Look at every part."""
-    store = await _store(engine.store)
-    bus = _bus(engine, ownership)
+    store = await assess_store(engine.store)
+    bus = assess_bus(engine, ownership)
     loops = _loops(ownership, engine.bus.partitions)
     config = _config(holder)
     is_ok = all(part.ok for part in (store, bus, loops, config))
@@ -61,7 +61,8 @@ async def assess(
     )
 
 
-def _bus(engine: Engine, ownership: Ownership) -> ComponentHealth:
+def assess_bus(engine: Engine, ownership: Ownership) -> ComponentHealth:
+    """Look at the bus."""
     if not engine.bus.is_connected:
         return ComponentHealth(False, "away")
     if any(loop.is_bus_stuck for loop in ownership.loops.values()):
@@ -71,7 +72,8 @@ def _bus(engine: Engine, ownership: Ownership) -> ComponentHealth:
     return ComponentHealth(True, "connected")
 
 
-async def _store(store: Store) -> ComponentHealth:
+async def assess_store(store: Store) -> ComponentHealth:
+    """Look at the database."""
     began = monotonic()
     try:
         async with asyncio.timeout(_STORE_S):

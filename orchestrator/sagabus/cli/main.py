@@ -21,6 +21,7 @@ from sagabus.cli import (
     repair,
     resources,
     service,
+    why,
 )
 from sagabus.cli.output import say
 from sagabus.errors import SagabusError
@@ -39,6 +40,7 @@ for part in (
     service,
     commands,
     queries,
+    why,
     ledger,
     audit,
     pausing,

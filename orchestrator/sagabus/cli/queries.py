@@ -10,9 +10,12 @@ from sagabus.cli import follow
 from sagabus.cli.client import EXECUTIONS, WORKFLOWS, Api, instance_path, workflow_path
 from sagabus.cli.options import InstanceId, Json, Url
 from sagabus.cli.output import duration, instant, say, say_json, say_table, status
+from sagabus.cli.why import say_cause
 
 app = typer.Typer()
 
+#: Causes that the stages and tasks tell as well.
+_SHOWN_ANYWAY: Final = frozenset({"ended", "running", "moving"})
 #: What ``show`` prints for people; ``--json`` has all of it.
 _MAX_TASKS: Final = 200
 _MAX_CHARACTERS: Final = 1_000
@@ -70,10 +73,11 @@ def show(
         say_json(tree) if is_json else _say_tree(tree, "")
         return
     found = api.get(instance_path(instance))
+    why = api.get(instance_path(instance, "why"))
     if is_json:
-        say_json({**found, "tasks": _all_tasks(api, instance)})
+        say_json({**found, "tasks": _all_tasks(api, instance), "why": why})
         return
-    _say_instance(instance, found)
+    _say_instance(found, why)
     page = api.get(instance_path(instance, "tasks"), limit=_MAX_TASKS)
     say()
     say_table(
@@ -90,22 +94,15 @@ def show(
         say(f"left: {left['class']} stage {left['stage']}, task {left['task']} {stands}")
 
 
-def _say_instance(instance: str, found: dict[str, Any]) -> None:
+def _say_instance(found: dict[str, Any], why: dict[str, Any]) -> None:
     follow.say_end(found)
     by = f" by {found['started_by']}" if found["started_by"] else ""
     say(f"started {instant(found['created_at'])}{by}, parameters {_brief(found['parameters'])}")
-    if pause := found["paused"]:
-        why = f": {pause['reason']}" if pause["reason"] else ""
-        say(f"paused {instant(pause['at'])} by {pause['by']}{why}: sagabus resume {instance}")
-    for parked in found["parked"]:
-        say(f"needs an operator: {parked['message']}{_what_to_do(instance, parked)}")
-    for stage in found["stages"]:
-        if stage["status"] == "waiting":
-            say(follow.what_waits(instance, stage))
+    for cause in why["causes"]:
+        if cause["cause"] not in _SHOWN_ANYWAY:
+            say_cause(cause)
     if classes := found["effect_classes"]:
         say("stages: " + ", ".join(f"{count} {kind}" for kind, count in classes.items()))
-    for name, arms in found["joins"].items():
-        say(f"stage {name} joins several: {', '.join(arms)} arrived")
     for name, values in (("variables", found["variables"]), ("output", found["output"])):
         if values:
             say(f"{name} {_brief(values)}")
@@ -115,18 +112,6 @@ def _say_instance(instance: str, found: dict[str, Any]) -> None:
     say_table(
         ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
     )
-
-
-def _what_to_do(instance: str, parked: dict[str, Any]) -> str:
-    """The command that goes on from there, where there is one for just this."""
-    match parked["cause"]:
-        case "intent_unknown":
-            how = "--succeeded | --failed | --retry --reason TEXT"
-            return f": sagabus resolve {instance} {parked['stage']} {how}"
-        case "compensation_failed" | "after_final":
-            return f": sagabus retry | compensate | cancel {instance}"
-        case _:
-            return ""
 
 
 def _brief(value: Any) -> str:

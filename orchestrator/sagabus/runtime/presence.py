@@ -20,6 +20,8 @@ class Presence:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._heard: dict[str, tuple[float, PresenceMessage]] = {}
+        #: By role: when an agent of it was heard last.
+        self._roles: dict[str, float] = {}
         #: Attempt -> agent -> when it started there.
         self._running: dict[Key, dict[str, datetime]] = {}
         self._listening_since = clock()
@@ -44,6 +46,7 @@ class Presence:
             log.warning("presence_not_understood", subject=subject)
             return
         self._forget(message.agent)
+        self._roles.update(dict.fromkeys(message.roles, self._clock()))
         if message.leaving:
             return
         self._heard[message.agent] = (self._clock(), message)
@@ -68,6 +71,11 @@ class Presence:
         for agent in [agent for agent, (at, _) in self._heard.items() if at < limit]:
             self._forget(agent)
         return [message for _, (_, message) in sorted(self._heard.items())]
+
+    def silent_s(self, role: str) -> float | None:
+        """For how long no agent of ``role`` was heard; None: none ever was since we listen."""
+        heard = self._roles.get(role)
+        return None if heard is None else self._clock() - heard
 
     def running_since(self, key: Key, *, beside: str = "") -> datetime | None:
         """When a live agent other than ``beside`` started the attempt; None when none lists it."""

@@ -1,0 +1,210 @@
+"""Why instances do not move: one of them with those below it, or all that stand still."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from sagabus.app.health import assess_bus, assess_store
+from sagabus.core.definition import Definition, TemplateError
+from sagabus.core.instance import Instance, InstanceState, InstanceStatus
+from sagabus.errors import (
+    BusError,
+    ConfigError,
+    InstanceNotFoundError,
+    InvariantError,
+    StoreUnavailableError,
+)
+from sagabus.runtime.engine import Engine
+from sagabus.runtime.ownership import Ownership
+from sagabus.views.causes import Cause, RoleState, Surroundings, is_standing
+from sagabus.views.why import causes_of
+
+#: Instances that one look at all of them reads.
+MAX_LOOKED_AT: Final = 10_000
+#: Instances below one that are looked at with it, per level, and levels.
+_MAX_BELOW: Final = 20
+_MAX_DEPTH: Final = 8
+_PAGE: Final = 500
+_UNFINISHED: Final = tuple(status for status in InstanceStatus if not status.is_terminal)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """An instance, and why it stands where it stands."""
+
+    row: Instance
+    causes: Sequence[Cause]
+    #: Instances that carry out its stages, as far as it waits for them.
+    below: "Sequence[Explained]" = ()
+
+    @property
+    def is_standing(self) -> bool:
+        """Nothing of it is being worked on, nor below it."""
+        own = [each for each in self.causes if each.cause != "sub_workflow"]
+        stands_below = bool(self.below) and all(each.is_standing for each in self.below)
+        if len(own) == len(self.causes):
+            return is_standing(own)
+        return stands_below and (not own or is_standing(own))
+
+
+@dataclass(slots=True)
+class Standstill:
+    """Instances that one cause holds up."""
+
+    cause: Cause
+    #: Their ids, by status the newest first.
+    instances: list[str] = field(default_factory=list)
+    #: When the first of them moved last.
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What stands still, the cause of most of it first."""
+
+    standstills: Sequence[Standstill]
+    troubles: Sequence[Cause]
+    looked_at: int
+    #: False: there are more unfinished instances than one look reads.
+    is_complete: bool
+
+
+class WhyDesk:
+    """Asks the store, the bus and presence, and puts together what they say."""
+
+    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+        self._engine = engine
+        self._ownership = ownership
+
+    async def explain(self, instance_id: str) -> Explained:
+        """Why an instance does not move; of those below it, too.
+
+        Raises:
+            InstanceNotFoundError: there is none.
+            StoreUnavailableError: the database is away, and the instance is not in memory here.
+        """
+        around = await self._surroundings()
+        state = await self._load(instance_id)
+        if state is None:
+            raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
+        return await self._explain(state, around, _MAX_DEPTH)
+
+    async def look(self, workflow: str | None = None) -> Look:
+        """All unfinished instances that stand still, of one workflow or all, by cause.
+
+        Raises:
+            StoreUnavailableError: the database is away.
+        """
+        around = await self._surroundings()
+        found: dict[tuple[str, str], Standstill] = {}
+        looked_at, is_complete = 0, True
+        for status in _UNFINISHED:
+            cursor: str | None = None
+            while True:
+                if looked_at >= MAX_LOOKED_AT:
+                    is_complete = False
+                    break
+                page = await self._engine.store.list_instances(
+                    workflow=workflow, status=status, limit=_PAGE, cursor=cursor
+                )
+                looked_at += len(page.instances)
+                for row in page.instances:
+                    _sort_in(row, await self._standing_causes(row, around), found)
+                cursor = page.cursor
+                if cursor is None:
+                    break
+        most_first = sorted(found.values(), key=lambda each: -len(each.instances))
+        return Look(most_first, around.troubles, looked_at, is_complete)
+
+    async def _standing_causes(self, row: Instance, around: Surroundings) -> Sequence[Cause]:
+        state: InstanceState | None = InstanceState.of(row, ())
+        if row.open_attempts > len(row.open):  # those of large stages have rows of their own
+            state = await self._engine.store.load_instance(row.id)
+        if state is None:
+            return ()
+        causes = causes_of(state, await self._definition(row), around)
+        return [each for each in causes if each.is_standing] if is_standing(causes) else ()
+
+    async def _explain(self, state: InstanceState, around: Surroundings, depth: int) -> Explained:
+        causes = causes_of(state, await self._definition(state.row), around)
+        ids = [id for each in causes if each.cause == "sub_workflow" for id in each.others]
+        below = []
+        for id in ids[:_MAX_BELOW] if depth else ():
+            child = await self._load(id)
+            if child is not None:
+                below.append(await self._explain(child, around, depth - 1))
+        return Explained(state.row, causes, below)
+
+    async def _load(self, instance_id: str) -> InstanceState | None:
+        try:
+            return await self._engine.store.load_instance(instance_id)
+        except StoreUnavailableError:
+            loop = self._ownership.loops.get(self._engine.bus.partition_of(instance_id))
+            known = loop.state_of(instance_id) if loop is not None else None
+            if known is None:
+                raise
+            return known
+
+    async def _definition(self, row: Instance) -> Definition | None:
+        try:
+            return await self._engine.snapshots.of(row.digest)
+        except (ConfigError, InvariantError, TemplateError, StoreUnavailableError):
+            return None
+
+    async def _surroundings(self) -> Surroundings:
+        engine = self._engine
+        alive = engine.presence.alive()
+        return Surroundings(
+            roles=await self._roles(),
+            holds=engine.holds.current,
+            troubles=[*await self._troubles()],
+            agents=frozenset(each.agent for each in alive),
+        )
+
+    async def _troubles(self) -> Iterable[Cause]:
+        found = []
+        store = await assess_store(self._engine.store)
+        if not store.ok:
+            remedy = "start the database: what is unfinished goes on by itself"
+            found.append(Cause("store_away", "the database is away", f": {store.detail}", remedy))
+        bus = assess_bus(self._engine, self._ownership)
+        if not bus.ok:
+            remedy = "start NATS: what is unfinished goes on by itself"
+            found.append(Cause("bus_away", "the bus is away", f": {bus.detail}", remedy))
+        return found
+
+    async def _roles(self) -> Mapping[str, RoleState]:
+        engine = self._engine
+        queued: dict[str, int] = {}
+        with suppress(BusError):  # it is among the troubles
+            if engine.bus.is_connected:
+                queued = {each.role: each.queued for each in await engine.bus.role_queues()}
+        alive = engine.presence.alive()
+        found = {}
+        for role in {*queued, *(role for agent in alive for role in agent.roles)}:
+            agents = [agent for agent in alive if role in agent.roles]
+            silent_s = engine.presence.silent_s(role)
+            running = (run.instance for agent in agents for run in agent.running)
+            found[role] = RoleState(
+                alive=len(agents),
+                free=sum(agent.free for agent in agents),
+                working_for=[*dict.fromkeys(running)],
+                last_heard_at=(
+                    None if silent_s is None else engine.clock() - timedelta(seconds=silent_s)
+                ),
+                queued=queued.get(role),
+            )
+        return found
+
+
+def _sort_in(
+    row: Instance, causes: Sequence[Cause], found: dict[tuple[str, str], Standstill]
+) -> None:
+    for cause in causes:
+        group = found.setdefault((cause.cause, cause.title), Standstill(cause))
+        if row.id not in group.instances[-1:]:
+            group.instances.append(row.id)
+        if group.since is None or row.updated_at < group.since:
+            group.since = row.updated_at

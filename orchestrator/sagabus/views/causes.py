@@ -1,0 +1,99 @@
+"""Causes why an instance stands where it stands, and what has to be known to find them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from sagabus.ports import Hold
+
+CauseName = Literal[
+    "ended",
+    "store_away",
+    "bus_away",
+    "intent_unknown",
+    "compensation_failed",
+    "after_final",
+    "engine_failed",
+    "paused",
+    "on_hold",
+    "approval",
+    "question",
+    "no_agent",
+    "agents_busy",
+    "queued",
+    "running",
+    "retry",
+    "sleeping",
+    "sub_workflow",
+    "task_limit",
+    "join",
+    "moving",
+]
+_WORKED_ON: Final = frozenset({"queued", "running", "sub_workflow", "moving"})
+#: These hold nothing up by themselves: there is always another cause beside them.
+_CONSEQUENCES: Final = frozenset({"task_limit", "join", "ended"})
+
+
+@dataclass(frozen=True, slots=True)
+class RoleState:
+    """The agents of a role, and its queue."""
+
+    alive: int = 0
+    free: int = 0
+    #: Instances whose tasks its agents run now.
+    working_for: Sequence[str] = ()
+    #: When the last agent was heard; None: since nobody knows when.
+    last_heard_at: datetime | None = None
+    #: Tasks that no agent has taken; None: the bus does not say.
+    queued: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known beside the instance itself."""
+
+    roles: Mapping[str, RoleState] = field(default_factory=dict)
+    holds: Sequence[Hold] = ()
+    #: Parts of the orchestrator that are not well.
+    troubles: Sequence["Cause"] = ()
+    #: Agents alive: their names.
+    agents: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason; ``title`` is the same for all instances that it holds up, ``detail`` is not."""
+
+    cause: CauseName
+    title: str
+    detail: str = ""
+    remedy: str = ""
+    stage: str | None = None
+    task: str | None = None
+    role: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    #: Instances that it waits for.
+    others: Sequence[str] = ()
+
+    @property
+    def is_standing(self) -> bool:
+        """True where nothing happens before somebody does something, or a time has come."""
+        return self.cause not in _WORKED_ON | _CONSEQUENCES
+
+    @property
+    def message(self) -> str:
+        """One sentence."""
+        return f"{self.title}{self.detail}"
+
+    def remedy_for(self, instance: str) -> str:
+        """What to do, with the instance's id where it belongs."""
+        return re.sub(r"\bID\b", instance, self.remedy)
+
+
+def is_standing(causes: Sequence[Cause]) -> bool:
+    """Whether an instance with these causes stands still: nothing of it is being worked on."""
+    names = {each.cause for each in causes}
+    return not names & _WORKED_ON and any(each.is_standing for each in causes)

@@ -1,0 +1,265 @@
+"""Why an instance stands where it stands: causes by name, each with what to do about it.
+
+A pure function of what is stored and of what is known of agents, queues and holds at the moment.
+In a remedy ``ID`` stands for the instance.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+from typing import Final
+
+from sagabus.core.definition import Definition
+from sagabus.core.instance import Attempt, Instance, InstanceState, Parked, child_id
+from sagabus.core.tasks import plan_of
+from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
+
+#: Of a sentence that names others.
+_MAX_NAMED: Final = 5
+
+
+def causes_of(
+    state: InstanceState, definition: Definition | None, around: Surroundings
+) -> list[Cause]:
+    """Every cause, what holds up all first; never empty.
+
+    ``definition``: the one that it runs on, where it can be read.
+    """
+    row = state.row
+    if row.status.is_terminal and row.open_attempts == 0:
+        return [_ended(row)]
+    found = [
+        *around.troubles,
+        *map(_parked, row.parked),
+        *_paused(row, around),
+        *_gates(row, definition),
+        *_tasks(state, definition, around),
+        *_joins(row, definition),
+    ]
+    return found or [Cause("moving", "it has just moved, and goes on by itself")]
+
+
+def _ended(row: Instance) -> Cause:
+    remedy = ""
+    if row.rollback == "partial" or row.effects_left:
+        remedy = "sagabus retry ID goes on from here, sagabus compensate ID undoes what is left"
+    elif row.status.value != "completed":
+        remedy = "sagabus retry ID goes on from here"
+    title = f"it has ended: {row.status}"
+    return Cause("ended", title, since=row.ended_at, remedy=remedy)
+
+
+def _parked(parked: Parked) -> Cause:
+    stage = parked.stage or "STAGE"
+    match parked.cause:
+        case "intent_unknown":
+            name: CauseName = "intent_unknown"
+            title = f"whether final stage {stage!r} had its effect is not known"
+            remedy = (
+                f"find out, then sagabus resolve ID {stage} --reason TEXT with --succeeded, "
+                "--failed or --retry"
+            )
+        case "compensation_failed":
+            name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
+            remedy = (
+                f"sagabus retry ID --from {stage} tries it again, sagabus skip ID {stage} goes on "
+                f"without it, sagabus set-result ID {stage} says that it was undone by hand"
+            )
+        case "after_final":
+            name, title = "after_final", "it failed after a final stage had succeeded"
+            remedy = "sagabus retry ID goes on from here, sagabus compensate ID undoes the rest"
+        case "invariant":
+            name, title = "engine_failed", "the engine failed on it"
+            remedy = "sagabus resume ID tries once more; report it with sagabus history ID --json"
+    return Cause(
+        name, title, f": {parked.message}", remedy, parked.stage, parked.task, since=parked.at
+    )
+
+
+def _paused(row: Instance, around: Surroundings) -> Iterator[Cause]:
+    if row.paused is not None:
+        of_workflow = row.paused.is_of_workflow
+        what = f"workflow {row.workflow!r} is paused" if of_workflow else "it is paused"
+        remedy = f"sagabus resume --workflow {row.workflow}" if of_workflow else "sagabus resume ID"
+        yield Cause(
+            "paused",
+            f"{what} by {row.paused.by or 'somebody'}",
+            _because(row.paused.reason),
+            remedy,
+            since=row.paused.at,
+        )
+    for hold in around.holds:
+        if hold.kind == "all":
+            title = f"everything is paused by {hold.by or 'somebody'}"
+            yield Cause(
+                "on_hold", title, _because(hold.reason), "sagabus resume --all", since=hold.at
+            )
+
+
+def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
+    for run in row.runs.values():
+        gate = run.gate
+        if gate is None or gate.decision is not None or run.ended_at is not None:
+            continue
+        detail = f" ({gate.prompt})" if gate.prompt else ""
+        if gate.due_at is not None:
+            detail += f", until {_clock(gate.due_at)}"
+        if gate.is_question:
+            title = f"stage {run.stage!r} of {row.workflow!r} waits for an answer"
+            remedy = f"sagabus answer ID {run.stage} --data JSON"
+        else:
+            whom = " by whom the policies permit" if definition and definition.has_policies else ""
+            title = f"stage {run.stage!r} of {row.workflow!r} waits for approval{whom}"
+            remedy = (
+                f"sagabus approve ID {run.stage}, or sagabus reject ID {run.stage} --reason TEXT"
+            )
+        yield Cause(
+            "question" if gate.is_question else "approval",
+            title,
+            detail,
+            remedy,
+            stage=run.stage,
+            since=gate.asked_at,
+            until=gate.due_at,
+        )
+
+
+def _tasks(
+    state: InstanceState, definition: Definition | None, around: Surroundings
+) -> Iterator[Cause]:
+    """What becomes of its open tasks: those of a stage that stand alike are one cause."""
+    open_ = [
+        (_task(state.row, tries[-1], definition, around), tries[-1])
+        for tries in state.attempts.values()
+        if tries[-1].is_open and not tries[-1].is_held
+    ]
+    by_title = sorted(open_, key=lambda each: (each[1].stage, each[0].title))
+    for _, alike in groupby(by_title, key=lambda each: (each[1].stage, each[0].title)):
+        first, *more = [cause for cause, _ in alike]
+        if not more:
+            yield first
+            continue
+        others = dict.fromkeys(id for cause in (first, *more) for id in cause.others)
+        yield Cause(
+            first.cause,
+            first.title,
+            f"{first.detail} (and {len(more)} more of its tasks)",
+            first.remedy,
+            first.stage,
+            first.task,
+            first.role,
+            min((each.since for each in (first, *more) if each.since), default=None),
+            min((each.until for each in (first, *more) if each.until), default=None),
+            [*others],
+        )
+    limit = definition.max_parallel_tasks if definition else 0
+    if limit and state.row.in_flight >= limit and state.row.unfilled:
+        title = f"{limit} of its tasks are in flight, all that engine.max_parallel_tasks allows"
+        yield Cause("task_limit", title)
+
+
+def _task(
+    row: Instance, attempt: Attempt, definition: Definition | None, around: Surroundings
+) -> Cause:
+    what = "the undo of stage" if attempt.kind == "compensation" else "stage"
+    of = f"{what} {attempt.stage!r}"
+    if attempt.retry:
+        return _retry(attempt, definition, of)
+    if attempt.is_child:
+        child = child_id(row.id, attempt.task, attempt.attempt)
+        return Cause(
+            "sub_workflow",
+            f"{of} is carried out by another instance",
+            f", {child}",
+            f"sagabus why {child}",
+            attempt.stage,
+            attempt.task,
+            since=attempt.created_at,
+            others=[child],
+        )
+    if attempt.is_local:
+        until = attempt.due_at
+        detail = f" until {_clock(until)}" if until else ""
+        title = f"{of} sleeps"
+        return Cause("sleeping", title, detail, "", attempt.stage, attempt.task, until=until)
+    return _sent(attempt, of, around)
+
+
+def _retry(attempt: Attempt, definition: Definition | None, of: str) -> Cause:
+    total = ""
+    if definition is not None:
+        total = f" of {plan_of(definition, attempt).retry.count + 1}"
+    due = "" if attempt.due_at is None else f", begins at {_clock(attempt.due_at)}"
+    error = "" if attempt.error is None else f"; the last one failed: {attempt.error.message}"
+    return Cause(
+        "retry",
+        f"{of} waits for its next attempt",
+        f": attempt {attempt.attempt + 1}{total}{due}{error}",
+        f"wait, or sagabus skip ID {attempt.stage} --reason TEXT"
+        if attempt.kind == "task"
+        else "wait",
+        attempt.stage,
+        attempt.task,
+        attempt.role,
+        attempt.ended_at,
+        attempt.due_at,
+    )
+
+
+def _sent(attempt: Attempt, of: str, around: Surroundings) -> Cause:
+    """Of a task that agents do: on hold, with no agent, in the queue, or under way."""
+    role = around.roles.get(attempt.role, RoleState())
+    since = attempt.started_at or attempt.created_at
+    place = attempt.stage, attempt.task, attempt.role
+    for hold in around.holds:
+        if (hold.kind, hold.name) == ("role", attempt.role):
+            title = f"role {attempt.role!r} is paused by {hold.by or 'somebody'}"
+            remedy = f"sagabus resume --role {attempt.role}"
+            return Cause("on_hold", title, _because(hold.reason), remedy, *place, hold.at)
+    if attempt.agent in around.agents and attempt.started_at is not None:
+        return Cause("running", f"{of} is being done", f" by {attempt.agent}", "", *place, since)
+    if not role.alive:
+        title = f"no agent of role {attempt.role!r} is alive"
+        detail = f", so {of} waits"
+        if role.last_heard_at is not None:
+            detail = f" since {_clock(role.last_heard_at)}{detail}"
+        if role.queued is not None:
+            detail += f" (tasks in its queue: {role.queued})"
+        remedy = f"start an agent of role {attempt.role}"
+        return Cause("no_agent", title, detail, remedy, *place, role.last_heard_at or since)
+    if attempt.agent is not None:
+        title = f"{of} is taken over from an agent that is gone"
+        return Cause("queued", title, f", {attempt.agent}", "", *place, since)
+    if not role.free:
+        named = ", ".join(role.working_for[:_MAX_NAMED])
+        more = len(role.working_for) - _MAX_NAMED
+        named += f" and {more} more" if more > 0 else ""
+        return Cause(
+            "agents_busy",
+            f"all agents of role {attempt.role!r} are at their limit",
+            f", with tasks of {named or 'others'}",
+            f"wait, or start more agents of role {attempt.role}",
+            *place,
+            since,
+            others=role.working_for,
+        )
+    return Cause(
+        "queued", f"{of} waits in the queue of role {attempt.role!r}", "", "", *place, since
+    )
+
+
+def _joins(row: Instance, definition: Definition | None) -> Iterator[Cause]:
+    for name, arrived in row.arrived.items():
+        stage = definition.stages.get(name) if definition is not None else None
+        missing = [arm for arm in stage.arms if arm not in arrived] if stage is not None else []
+        detail = f"; {', '.join(arrived)} arrived"
+        title = f"stage {name!r} waits for {' and '.join(missing) or 'other stages'}"
+        yield Cause("join", title, detail, stage=name)
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _clock(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}Z"

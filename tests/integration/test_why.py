@@ -1,0 +1,288 @@
+"""Why an instance does not move: each cause by its name, and what to do about it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sagabus.app.why import Explained
+from sagabus_agents import wire
+from tests.support.crew import Crew, Fail, Hand, Hang
+from tests.support.engine import Owner, owners, running, shorten_grace
+from tests.support.worlds import World, open_world, until
+
+CONFIG = """
+[[workflows]]
+name = "plain"
+[[workflows.stages]]
+name = "build"
+agents = ["builder"]
+
+[[workflows]]
+name = "gated"
+[[workflows.stages]]
+name = "ship"
+agents = ["builder"]
+approval_required = true
+approval = {prompt = "Ship it?", timeout = "1h"}
+[[workflows]]
+name = "asking"
+[[workflows.stages]]
+name = "ask"
+action = "core.inquiry"
+input = {prompt = "How many?"}
+
+[[workflows]]
+name = "stubborn"
+[[workflows.stages]]
+name = "build"
+agents = ["builder"]
+retry = {count = 4, delay = "1h", jitter = false}
+
+[[workflows]]
+name = "sleeping"
+[[workflows.stages]]
+name = "nap"
+action = "core.sleep"
+input = {duration = "1h"}
+
+[[workflows]]
+name = "calling"
+[[workflows.stages]]
+name = "call"
+action = "plain"
+
+[[workflows]]
+name = "final"
+[[workflows.stages]]
+name = "publish"
+agents = ["builder"]
+classification = "final"
+
+[[workflows]]
+name = "undoing"
+saga = {on_failed_undo = "park"}
+[[workflows.stages]]
+name = "make"
+agents = ["builder"]
+compensation_agents = ["builder"]
+compensation = {retry = {count = 0}}
+[[workflows.stages]]
+name = "check"
+agents = ["builder"]
+
+[[workflows]]
+name = "joining"
+order = "graph"
+[[workflows.stages]]
+name = "left"
+agents = ["builder"]
+[[workflows.stages]]
+name = "right"
+agents = ["tester"]
+[[workflows.stages]]
+name = "both"
+agents = ["builder"]
+needs = ["left", "right"]
+"""
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world("memory", tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+async def owner(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Owner]:
+    shorten_grace(monkeypatch, 0.1)
+    config = tmp_path / "workflows.toml"
+    config.write_text(CONFIG)
+    async with owners(config, world) as own:
+        yield await own(hurry=1.0)
+
+
+async def explained(owner: Owner, id: str, cause: str) -> Explained:
+    """The explanation, once its causes are of this name."""
+
+    async def look() -> Explained | None:
+        found = await owner.facade.why.explain(id)
+        return found if [each.cause for each in found.causes] == [cause] else None
+
+    try:
+        return await until(look, 5)
+    except TimeoutError:
+        found = await owner.facade.why.explain(id)
+        raise AssertionError(f"not {cause}: {found.causes}") from None
+
+
+async def test_no_agent_names_the_role_and_its_queue(owner: Owner) -> None:
+    await owner.facade.start("plain", id="i1")
+    await owner.facade.start("plain", id="i2")
+    found = await explained(owner, "i1", "no_agent")
+    [cause] = found.causes
+    assert found.is_standing
+    assert cause.title == "no agent of role 'builder' is alive"
+    assert "tasks in its queue: 2" in cause.message
+    assert "start an agent of role builder" in cause.remedy
+    look = await owner.facade.why.look()
+    [group] = look.standstills
+    assert sorted(group.instances) == ["i1", "i2"]
+    assert (group.cause.title, look.looked_at, look.is_complete) == (cause.title, 2, True)
+
+
+async def test_agent_that_left_is_named_with_the_time(owner: Owner, world: World) -> None:
+    link = await world.link()
+    for is_leaving in (False, True):
+        beat = wire.PresenceMessage(
+            agent="a1", roles=["builder"], slots=1, free=1, leaving=is_leaving
+        )
+        await link.notify(wire.presence_subject("a1"), beat.model_dump_json().encode())
+    await owner.facade.start("plain", id="i1")
+    [cause] = (await explained(owner, "i1", "no_agent")).causes
+    assert "is alive since 2" in cause.message
+
+
+async def test_agents_at_their_limit_are_named_with_whom_they_work_for(
+    owner: Owner, world: World
+) -> None:
+    runs = wire.RunningAttempt(
+        instance="other", task="build-1-0", attempt=1, started_at="2026-01-01T00:00:00Z"
+    )
+    beat = wire.PresenceMessage(agent="a1", roles=["builder"], slots=1, free=0, running=[runs])
+    link = await world.link()
+    await link.notify(wire.presence_subject("a1"), beat.model_dump_json().encode())
+    await owner.facade.start("plain", id="i1")
+    [cause] = (await explained(owner, "i1", "agents_busy")).causes
+    assert "with tasks of other" in cause.message
+    assert list(cause.others) == ["other"]
+
+
+async def test_task_that_an_agent_runs_does_not_stand_still(owner: Owner, world: World) -> None:
+    crew = Crew(await world.link(), ["builder"], {"publish-1-0#1": Hang()})
+    async with running(crew.work):
+        await owner.facade.start("final", id="i1")
+        found = await explained(owner, "i1", "running")
+        assert not found.is_standing
+        assert crew.id in found.causes[0].message
+        assert (await owner.facade.why.look()).standstills == []
+
+
+async def test_approval_says_until_when_and_how(owner: Owner) -> None:
+    await owner.facade.start("gated", id="i1")
+    [cause] = (await explained(owner, "i1", "approval")).causes
+    assert "stage 'ship' of 'gated' waits for approval" in cause.message
+    assert "(Ship it?), until 2" in cause.message
+    assert cause.remedy_for("i1").startswith("sagabus approve i1 ship")
+    assert cause.until is not None
+
+
+async def test_question_says_how_it_is_answered(owner: Owner) -> None:
+    await owner.facade.start("asking", id="i1")
+    [cause] = (await explained(owner, "i1", "question")).causes
+    assert cause.remedy_for("i1") == "sagabus answer i1 ask --data JSON"
+
+
+async def test_retry_says_which_attempt_begins_when_and_why(owner: Owner, world: World) -> None:
+    crew = Crew(await world.link(), ["builder"], {"build-1-0#1": Fail("Broken", "no disk")})
+    async with running(crew.work):
+        await owner.facade.start("stubborn", id="i1")
+        [cause] = (await explained(owner, "i1", "retry")).causes
+    assert "attempt 2 of 5, begins at 2" in cause.message
+    assert "no disk" in cause.message
+
+
+async def test_pause_says_who_and_why(owner: Owner) -> None:
+    await owner.facade.start("gated", id="i1")
+    await owner.facade.pause("i1", by="ann", reason="audit")
+    found = await owner.facade.why.explain("i1")
+    assert [each.cause for each in found.causes] == ["paused", "approval"]
+    assert found.causes[0].message == "it is paused by ann: audit"
+    assert found.causes[0].remedy_for("i1") == "sagabus resume i1"
+
+
+async def test_role_on_hold_says_who_and_why(owner: Owner) -> None:
+    await owner.facade.holds.hold("role", "builder", by="ann", reason="upgrade")
+    await owner.facade.start("plain", id="i1")
+    [cause] = (await explained(owner, "i1", "on_hold")).causes
+    assert cause.message == "role 'builder' is paused by ann: upgrade"
+    assert cause.remedy == "sagabus resume --role builder"
+
+
+async def test_sleep_says_until_when(owner: Owner) -> None:
+    await owner.facade.start("sleeping", id="i1")
+    [cause] = (await explained(owner, "i1", "sleeping")).causes
+    assert "sleeps until 2" in cause.message
+
+
+async def test_instance_that_waits_for_another_one_stands_still_with_it(owner: Owner) -> None:
+    await owner.facade.start("calling", id="i1")
+
+    async def look() -> Explained | None:
+        found = await owner.facade.why.explain("i1")
+        return found if found.below and found.is_standing else None
+
+    found = await until(look)
+    [below] = found.below
+    assert [each.cause for each in found.causes] == ["sub_workflow"]
+    assert [each.cause for each in below.causes] == ["no_agent"]
+    assert below.row.id in found.causes[0].remedy
+    # Of the two only the one that can be done something about is listed.
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.instances == [below.row.id]
+
+
+async def test_unknown_intent_says_how_it_is_resolved(owner: Owner, world: World) -> None:
+    hand = Hand(await world.link())
+    await owner.facade.start("final", id="i1")
+    task = await hand.take("builder")
+    await hand.run(task)
+    lost = {"type": "unknown_outcome", "message": "the line was cut"}
+    await hand.finish(task, "failed", error=lost)
+    [cause] = (await explained(owner, "i1", "intent_unknown")).causes
+    assert "final stage 'publish'" in cause.message
+    assert "sagabus resolve i1 publish" in cause.remedy_for("i1")
+
+
+async def test_failed_compensation_says_what_can_be_done(owner: Owner, world: World) -> None:
+    script = {
+        "check-1-0#1": Fail(is_retryable=False),
+        "make-1-0-undo-0#1": Fail("Broken", "it is locked"),
+    }
+    crew = Crew(await world.link(), ["builder"], script)
+    async with running(crew.work):
+        await owner.facade.start("undoing", id="i1")
+        [cause] = (await explained(owner, "i1", "compensation_failed")).causes
+    assert "it is locked" in cause.message
+    for way in ("retry i1 --from make", "skip i1 make", "set-result i1 make"):
+        assert way in cause.remedy_for("i1")
+
+
+async def test_join_names_what_it_waits_for_beside_the_cause(owner: Owner, world: World) -> None:
+    crew = Crew(await world.link(), ["builder"])
+    async with running(crew.work):
+        await owner.facade.start("joining", id="i1")
+
+        async def look() -> Explained | None:
+            found = await owner.facade.why.explain("i1")
+            names = [each.cause for each in found.causes]
+            return found if names == ["no_agent", "join"] else None
+
+        found = await until(look)
+    assert found.causes[1].message == "stage 'both' waits for right; left arrived"
+    assert found.is_standing
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.cause.role == "tester"
+
+
+async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) -> None:
+    crew = Crew(await world.link(), ["builder"], {"build-1-0#1": Fail(is_retryable=False)})
+    async with running(crew.work):
+        await owner.facade.start("plain", id="i1")
+        await owner.facade.wait("i1", 5)
+    found = await owner.facade.why.explain("i1")
+    assert not found.is_standing
+    assert found.causes[0].message == "it has ended: failed"
+    assert "sagabus retry i1" in found.causes[0].remedy_for("i1")
