@@ -266,20 +266,3 @@ def test_many_are_touched_at_once_and_none_by_a_dry_run(shop: Shop) -> None:
     assert "1 refused" in shop.run(
         "cancel", "--workflow", "provision", "--status", "rolled_back", code=1
     )
-
-
-def test_wrong_usage_has_exit_code_2(shop: Shop) -> None:
-    for wrong in (
-        ("cancel",),
-        ("cancel", "x", "--workflow", "build"),
-        ("retry", "--limit", "3"),
-        ("retry", "x", "--definition", "d1"),
-        ("retry", "--workflow", "build", "--from", "test"),
-        ("retry", "--workflow", "build", "--definition", "latest"),
-        ("resolve", "x", "pay", "--reason", "y"),
-        ("resolve", "x", "pay", "--failed", "--output", "1", "--reason", "y"),
-        ("skip", "x", "wait"),
-        ("pause", "--role", "a", "--all"),
-        ("pause", "--status", "running", "--older-than", "soon"),
-    ):
-        shop.run(*wrong, code=2)

@@ -48,7 +48,7 @@ approval = {timeout = 0.2}
 """
 ROLES = ("devops", "backend", "tester")
 #: A moment in which something would have happened.
-MOMENT_S = 0.5
+MOMENT_S = 0.4
 
 
 @pytest.fixture(params=["memory", "real"])

@@ -1,0 +1,50 @@
+"""Commands of repair and pausing: what is no command, and how they explain themselves."""
+
+import pytest
+from typer.testing import CliRunner
+
+from sagabus.cli.main import app
+
+COMMANDS = (
+    *("pause", "resume", "holds", "cancel", "retry"),
+    *("skip", "set-result", "fail", "resolve", "compensate"),
+)
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, arguments, prog_name="sagabus", env={"COLUMNS": "400"})
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
+    code, text = run(command, "--help")
+    assert code == 0
+    assert "--json" in text
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("cancel",), "name the instance, or select some"),
+        (("cancel", "x", "--workflow", "build"), "name one thing"),
+        (("retry", "--limit", "3"), "name the instance, or select some"),
+        (("retry", "x", "--definition", "d1"), "only 'latest'"),
+        (("retry", "--workflow", "build", "--from", "test"), "is for one instance"),
+        (("retry", "--workflow", "build", "--definition", "latest"), "several need --yes"),
+        (("compensate", "--workflow", "build", "--preview"), "are for one instance"),
+        (("resolve", "x", "pay", "--reason", "y"), "say one of --succeeded, --failed"),
+        (("resolve", "x", "pay", "--failed", "--retry", "--reason", "y"), "say one of"),
+        (("resolve", "x", "p", "--failed", "--output", "1", "--reason", "y"), "--succeeded"),
+        (("set-result", "x", "p", "--output", "{", "--reason", "y"), "no JSON"),
+        (("skip", "x", "wait"), "--reason"),
+        (("pause", "--role", "a", "--all"), "name one thing"),
+        (("pause", "--status", "running", "--older-than", "soon"), "is not a duration"),
+    ],
+)
+def test_wrong_usage_has_exit_code_2_and_says_what_is_missing(
+    command: tuple[str, ...], reason: str
+) -> None:
+    code, text = run(*command)
+    assert code == 2
+    assert reason in text
