@@ -43,7 +43,8 @@ def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
     """Take a person's word for the outcome of a held attempt."""
     found = _held(t, event)
     if isinstance(found, str):
-        return t.refuse(event.command, found)
+        t.refuse(event.command, found)
+        return None
     told = {"outcome": event.outcome, "by": event.by, "reason": event.reason}
     t.record("IntentResolved", {**identity(found), **told})
     settle(t, found)

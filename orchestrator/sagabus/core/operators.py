@@ -55,7 +55,8 @@ def obey(t: Transition, event: OperatorEvent) -> Ignored | None:
     why_not = permitted.refusal(_name_of(event), t.row)
     # Of a stage that asks for something there is more to say.
     if why_not is not None and not isinstance(event, ApprovalAnswered | InquiryAnswered):
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     return _obey(t, event)
 
 
@@ -101,7 +102,8 @@ def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
     """Approve or reject a waiting stage; a second answer is a conflict."""
     found = _waiting(t, event.stage, is_inquiry=False)
     if found is None:
-        return t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=False))
+        t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=False))
+        return None
     key, run = found
     if run.gate is None:
         return Ignored("gate_without_question")
@@ -128,7 +130,8 @@ def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
     """Take the answer to a stage's question: what does not fit its form is refused."""
     found = _waiting(t, event.stage, is_inquiry=True)
     if found is None:
-        return t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=True))
+        t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=True))
+        return None
     _, run = found
     if run.gate is None:
         return Ignored("gate_without_question")
@@ -165,10 +168,12 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         return None
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"
-        return t.refuse(event.command, f"the instance is being {what} already")
+        t.refuse(event.command, f"the instance is being {what} already")
+        return None
     if row.outcome is not None and not is_parked:
         message = f"the instance is ending already: it will be {row.outcome}"
-        return t.refuse(event.command, message)
+        t.refuse(event.command, message)
+        return None
     if not event.is_undone:
         row.is_left = True
         row.undo_order = 0  # what is being undone goes on, and nothing else
@@ -197,7 +202,8 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
     row = t.row
     if row.paused is not None:
         by = f" by {row.paused.by}" if row.paused.by else ""
-        return t.refuse(event.command, f"the instance is paused already{by}")
+        t.refuse(event.command, f"the instance is paused already{by}")
+        return None
     pausing.stop(t, event.by, event.reason, event.command, is_of_workflow=event.is_of_workflow)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
@@ -208,7 +214,8 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     row = t.row
     is_given_up = any(each.cause == "invariant" for each in row.parked)
     if row.paused is None and not is_given_up:
-        return t.refuse(event.command, "the instance is not paused")
+        t.refuse(event.command, "the instance is not paused")
+        return None
     if row.paused is not None:
         pausing.go_on(t, event.by, event.reason, event.command)
     else:

@@ -37,7 +37,8 @@ class Cell:
 
 
 _YES = Cell(True)
-S = InstanceStatus
+#: What is permitted of an instance that has ended, unless it carried out a stage of another one.
+_TOLD = "the instance carried out a stage of instance {above!r}, which knows its end: repair that"
 
 
 def _where(text: str) -> Cell:
@@ -56,8 +57,8 @@ def _row(rest: Cell | None = None, **cells: Cell) -> Mapping[InstanceStatus, Cel
 
 def _ended(what: str, **others: Cell) -> dict[str, Cell]:
     """Cells of an instance that has ended, for what then makes no sense."""
-    ends = ("completed", "failed", "rolled_back", "cancelled")
-    return {end: _no(f"the instance is {end}: nothing to {what}") for end in ends} | others
+    no = _no(f"the instance is {{status}}: nothing to {what}")
+    return dict.fromkeys(("completed", "failed", "rolled_back", "cancelled"), no) | others
 
 
 _ASKED = _row(
@@ -160,7 +161,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_STILL_GOING,
         needs_operator=_where("it failed after a final stage, or a compensation failed"),
         compensating=_no("the instance is being undone: ask again when it has ended"),
-        completed=_no("the instance is completed: start a new one"),
+        completed=_no("the instance is {status}: start a new one"),
         failed=_YES,
         rolled_back=_YES,
         cancelled=_YES,
@@ -172,10 +173,10 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_no("the instance is still going: cancel it, and what it did is undone"),
         needs_operator=_where("it failed after a final stage, or a compensation failed"),
         compensating=_no("the instance is being undone already"),
-        completed=_YES,
-        failed=_where("not everything is undone"),
-        rolled_back=_no("the instance is rolled_back: everything is undone"),
-        cancelled=_where("not everything is undone"),
+        completed=_where("something of it can be undone"),
+        failed=_where("something of it stands that can be undone"),
+        rolled_back=_no("the instance is {status}: everything is undone"),
+        cancelled=_where("something of it stands that can be undone"),
     ),
 }
 
@@ -189,6 +190,7 @@ def refusal(command: CommandName, row: Instance) -> str | None:
     """Why ``command`` makes no sense in the status of an instance; None: it may."""
     found = _TABLE[command][row.status]
     if found.is_permitted:
-        return None
+        is_told = row.status.is_terminal and row.parent is not None
+        return _TOLD.format(above=row.parent.instance) if is_told and row.parent else None
     by = row.paused.by if row.paused is not None else ""
-    return found.text.format(by=f" by {by}" if by else "")
+    return found.text.format(status=row.status, by=f" by {by}" if by else "")

@@ -21,11 +21,13 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
     kept = reviving.kept_runs(t, stage)
     why_not = _why_not(t, event, kept) or _why_not_with(t, definition, kept)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     parameters, problems = _parameters(t, definition, event.parameters)
     if problems:
         message = f"workflow {t.row.workflow!r}: {'; '.join(problems)}"
-        return t.refuse(event.command, message, "invalid_request")
+        t.refuse(event.command, message, "invalid_request")
+        return None
     t.row.parameters = parameters
     again = [key for key, run in t.row.runs.items() if key not in kept and not run.is_replaced]
     names = {

@@ -29,7 +29,8 @@ def skip(t: Transition, event: SkipRequested) -> Ignored | None:
         return repair_undo.give_up(t, event) if failed is None else _skip_failed(t, event, failed)
     why_not = _why_not(t, run, event.attempt)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     _stop(t, run, event.by, event.reason)
     stages.skip_run(t, run, by=event.by, reason=event.reason)
     _done(t, event)
@@ -47,7 +48,8 @@ def set_result(t: Transition, event: ResultSet) -> Ignored | None:
     why_not = _why_not(t, run, event.attempt) or _why_no_result(t, run)
     why_not = why_not or (None if failed is None else _why_not_kept(t, kept))
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     _stop(t, run, event.by, event.reason)
     _give_results(t, run, event.output)
     data: dict[str, Any] = {"stage": run.stage, "by": event.by, "reason": event.reason}
@@ -92,7 +94,8 @@ def _skip_failed(t: Transition, event: SkipRequested, run: StageRun) -> Ignored 
     kept = reviving.kept_runs(t, also=run)
     why_not = newer_than(t, run, event.attempt) or _why_not_kept(t, kept)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     run.status, run.error, run.is_unled = StageStatus.SKIPPED, None, True
     t.record("StageSkipped", {"stage": run.stage, "by": event.by, "reason": event.reason})
     reviving.go_forward(t, kept, t.definition)
@@ -104,10 +107,12 @@ def fail(t: Transition, event: FailRequested) -> Ignored | None:
     """End the stage as failed: its routes fire, or the workflow fails."""
     run = _active_run(t, event.stage)
     if run is None:
-        return t.refuse(event.command, not_active(t, event.stage))
+        t.refuse(event.command, not_active(t, event.stage))
+        return None
     why_not = _why_not(t, run, event.attempt)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     _stop(t, run, event.by, event.reason)
     data = {"stage": run.stage, "by": event.by, "reason": event.reason}
     t.record("StageFailRequested", data)

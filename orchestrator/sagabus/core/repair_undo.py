@@ -21,7 +21,8 @@ def compensate(t: Transition, event: CompensateRequested) -> Ignored | None:
     """Undo what stands, of one stage or of all; what failed to be undone is tried again."""
     why_not = _why_not(t, event)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     undone = what_would_be_undone(t.definition, t.state, event.stage)
     _start(t, event, event.stage)
     names = list(dict.fromkeys(each.stage for each in undone))
@@ -109,7 +110,8 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
     runs = _being_undone(t, event.stage)
     why_not = _why_not_by_hand(t, event, runs)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     t.record("CompensationSkipped", _who(event))
     why = f": {event.reason}" if event.reason else ""
     error = {"type": "skipped", "message": f"skipped by {event.by or 'an operator'}{why}"}
@@ -128,7 +130,8 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
     runs = _being_undone(t, event.stage)
     why_not = _why_not_by_hand(t, event, runs)
     if why_not is not None:
-        return t.refuse(event.command, why_not)
+        t.refuse(event.command, why_not)
+        return None
     t.record("StageUndoneByHand", _who(event))
     plan = t.stage(event.stage).compensation
     width = len(plan.roles) if plan is not None else 0

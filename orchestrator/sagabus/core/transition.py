@@ -160,14 +160,12 @@ class Transition:
         self.row.answers[command] = answer
         self.do(AnswerCommand(command, answer))
 
-    def refuse(self, command: str, message: str, code: str = "conflict") -> Ignored | None:
-        """Refuse a command: what it asks for makes no sense now."""
-        answer = Answer(ok=False, code=code, message=message)
-        # Without it nothing has changed. What carries out a stage may be undone, and so go on.
-        if self.row.status.is_terminal and self.row.parent is None:
-            return Ignored("refused_command", commands=(AnswerCommand(command, answer),))
-        self.answer(command, answer)
-        return None
+    def refuse(self, command: str, message: str, code: str = "conflict") -> None:
+        """Refuse a command: what it asks for makes no sense now.
+
+        Remembered after the end, too: what has ended may be retried, and a repeat come after that.
+        """
+        self.answer(command, Answer(ok=False, code=code, message=message))
 
     def stage(self, name: str) -> Stage:
         """The definition of a stage."""

@@ -249,7 +249,7 @@ def test_an_instance_that_carries_out_a_stage_is_not_retried() -> None:
     scene.start().fail("a-1-0")
     assert (
         scene.ask(RetryRequested).message
-        == "the instance carries out a stage of instance 'up': retry that"
+        == "the instance carried out a stage of instance 'up', which knows its end: repair that"
     )
 
 

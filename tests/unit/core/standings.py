@@ -1,0 +1,142 @@
+"""Instances in each status, brought there by the machine, in every way that commands tell apart."""
+
+from typing import Any
+
+from sagabus.core.definition import Approval
+from sagabus.core.events import CancelRequested
+from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
+
+UNDO = ("devops",)
+
+
+def _wide() -> Scene:
+    """a works, g waits for approval, q for an answer; z comes after a."""
+    return Scene(
+        graph(
+            stage("a", undo=UNDO, routes=leads_to("z")),
+            stage("g", approval=Approval()),
+            stage("q", kind="inquiry"),
+            stage("z", approval=Approval()),
+            entry=("a", "g", "q"),
+        )
+    )
+
+
+def _two(**settings: Any) -> Scene:
+    return Scene(sequence(stage("a", undo=UNDO), stage("b"), **settings))
+
+
+def _final(**settings: Any) -> Scene:
+    flow = sequence(
+        stage("a", undo=UNDO),
+        stage("f", classification="final"),
+        stage("x", classification="final"),
+        **settings,
+    )
+    return Scene(flow).start().succeed("a-1-0")
+
+
+def pending() -> Scene:
+    return _wide()
+
+
+def paused_before_it_began() -> Scene:
+    scene = _wide()
+    scene.pause()
+    return scene
+
+
+def running() -> Scene:
+    return _wide().start()
+
+
+def waiting() -> Scene:
+    return running().succeed("a-1-0")
+
+
+def paused() -> Scene:
+    scene = running()
+    scene.pause()
+    return scene
+
+
+def held() -> Scene:
+    """Nobody knows whether the final stage f had its effect."""
+    scene = _final()
+    scene.claim("f-1-0")
+    scene.wait(10)
+    scene.claim("f-1-0", delivery=2)
+    return scene
+
+
+def failed_after_final() -> Scene:
+    return _final().succeed("f-1-0").fail("x-1-0")
+
+
+def undo_parked() -> Scene:
+    flow = _two(saga_on_failed_undo="park").start().succeed("a-1-0").fail("b-1-0")
+    return flow.fail("a-1-0-undo-0")
+
+
+def given_up() -> Scene:
+    """The engine failed on it."""
+    return running().park()
+
+
+def undoing() -> Scene:
+    return _two().start().succeed("a-1-0").fail("b-1-0")
+
+
+def undoing_paused() -> Scene:
+    scene = undoing()
+    scene.pause()
+    return scene
+
+
+def telling() -> Scene:
+    """It has failed, and the stage of on_end runs."""
+    flow = graph(stage("a"), stage("tell"), entry=("a",), on_end="tell")
+    return Scene(flow).start().fail("a-1-0")
+
+
+def completed() -> Scene:
+    return _two().start().succeed("a-1-0", "b-1-0")
+
+
+def completed_for_nothing() -> Scene:
+    return Scene(sequence(stage("a"))).start().succeed("a-1-0")
+
+
+def failed() -> Scene:
+    """Nothing was undone."""
+    return _two(saga_on_failure="halt").start().succeed("a-1-0").fail("b-1-0")
+
+
+def failed_partial() -> Scene:
+    return undoing().fail("a-1-0-undo-0")
+
+
+def failed_for_nothing() -> Scene:
+    return Scene(sequence(stage("a"))).start().fail("a-1-0")
+
+
+def rolled_back() -> Scene:
+    return undoing().succeed("a-1-0-undo-0")
+
+
+def cancelled() -> Scene:
+    scene = Scene(sequence(stage("a"))).start()
+    scene.cancel()
+    return scene
+
+
+def cancelled_and_left() -> Scene:
+    scene = _two().start().succeed("a-1-0")
+    scene.ask(CancelRequested, is_undone=False)
+    return scene
+
+
+def cancelled_partial() -> Scene:
+    scene = _two().start().succeed("a-1-0")
+    scene.cancel()
+    return scene.fail("a-1-0-undo-0")

@@ -1,0 +1,219 @@
+"""Undoing on request, trying a failed undo again, giving it up, and believing that it is gone."""
+
+from sagabus.core.commands import CommandChild
+from sagabus.core.definition import RetryPolicy
+from sagabus.core.events import (
+    CancelRequested,
+    CompensateRequested,
+    ResultSet,
+    RetryRequested,
+    SkipRequested,
+)
+from sagabus.core.preview import what_would_be_undone
+from tests.unit.core import standings as s
+from tests.unit.core.scene import Broken, Scene, seconds, sequence, stage
+
+UNDO = ("devops",)
+RETRY = RetryPolicy(count=3, delay=seconds(50), jitter=False)
+
+
+def three(**settings: object) -> Scene:
+    flow = sequence(stage("a", undo=UNDO), stage("b", undo=UNDO), stage("c"), **settings)
+    return Scene(flow).start().succeed("a-1-0", "b-1-0")
+
+
+def preview(scene: Scene, stage_: str | None = None) -> list[str]:
+    return [each.task for each in what_would_be_undone(scene.definition, scene.state, stage_)]
+
+
+# --- compensate ---------------------------------------------------------------------------------
+
+
+def test_a_completed_instance_is_undone_newest_first() -> None:
+    scene = three().succeed("c-1-0")
+    answer = scene.ask(CompensateRequested)
+    assert answer.result == {"id": "i1", "status": "compensating", "stages": ["b", "a"]}
+    scene.succeed("b-1-0-undo-0", "a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert scene.row.effects_left == []
+
+
+def test_a_preview_lists_what_is_then_sent_and_sends_nothing() -> None:
+    scene = three().succeed("c-1-0")
+    before = list(scene.sent)
+    listed = preview(scene)
+    assert (listed, scene.sent) == (["b-1-0-undo-0", "a-1-0-undo-0"], before)
+    scene.ask(CompensateRequested)
+    scene.succeed("b-1-0-undo-0", "a-1-0-undo-0")
+    assert [each.rpartition("/")[0] for each in scene.sent[len(before) :]] == listed
+    assert preview(scene) == []
+
+
+def test_one_stage_alone_can_be_undone_and_the_others_later() -> None:
+    scene = three().succeed("c-1-0")
+    assert preview(scene, "a") == ["a-1-0-undo-0"]
+    scene.ask(CompensateRequested, "a")
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["task"] for each in scene.row.effects_left] == ["b-1-0"]
+    scene.ask(CompensateRequested)
+    scene.succeed("b-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert len([task for task in scene.sent if "undo" in task]) == 2
+
+
+def test_what_was_left_by_a_cancel_can_be_undone_afterwards() -> None:
+    scene = s.cancelled_and_left()
+    assert scene.ask(CompensateRequested).ok
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("cancelled", "full")
+
+
+def test_what_was_held_after_a_final_stage_is_undone_as_far_as_possible() -> None:
+    scene = s.failed_after_final()
+    scene.ask(CompensateRequested)
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["task"] for each in scene.row.effects_left] == ["f-1-0"]
+
+
+def test_undos_that_failed_are_tried_again_with_the_rest() -> None:
+    scene = three().fail("c-1-0").fail("b-1-0-undo-0").succeed("a-1-0-undo-0")
+    assert preview(scene) == ["b-1-0-undo-0"]
+    scene.ask(CompensateRequested)
+    assert scene.sent[-1] == "b-1-0-undo-0/2"
+    scene.succeed("b-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert scene.row.failed_compensations == []
+
+
+def test_an_undo_that_fails_again_is_named_again() -> None:
+    scene = three().fail("c-1-0").fail("b-1-0-undo-0").succeed("a-1-0-undo-0")
+    scene.ask(CompensateRequested)
+    scene.fail("b-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["task"] for each in scene.row.failed_compensations] == ["b-1-0-undo-0"]
+
+
+def test_an_undo_that_could_never_be_sent_is_tried_again() -> None:
+    flow = sequence(stage("a", undo=UNDO, undo_input=Broken()), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0")
+    assert scene.row.rollback == "partial"
+    assert preview(scene) == ["a-1-0-undo-0"]
+    scene.ask(CompensateRequested)
+    assert [each["task"] for each in scene.row.failed_compensations] == ["a-1-0-undo-0"]
+
+
+def test_stages_without_an_undo_are_named_as_such() -> None:
+    scene = three().succeed("c-1-0")
+    assert (
+        scene.ask(CompensateRequested, "c").message
+        == "nothing of stage 'c' stands that could be undone"
+    )
+    assert scene.ask(CompensateRequested, "x").message == "workflow 'flow' has no stage 'x'"
+
+
+# --- an undo that failed ------------------------------------------------------------------------
+
+
+def test_a_parked_undo_goes_on_when_it_is_tried_again() -> None:
+    scene = three(saga_on_failed_undo="park").fail("c-1-0").fail("b-1-0-undo-0")
+    assert scene.status == "needs_operator"
+    scene.ask(RetryRequested, "b")
+    assert (scene.status, scene.sent[-1]) == ("compensating", "b-1-0-undo-0/2")
+    scene.succeed("b-1-0-undo-0", "a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+
+
+def test_a_parked_undo_that_is_skipped_stays_named() -> None:
+    scene = three(saga_on_failed_undo="park").fail("c-1-0").fail("b-1-0-undo-0")
+    assert scene.ask(SkipRequested, "b").result["status"] == "compensating"
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["stage"] for each in scene.row.failed_compensations] == ["b"]
+
+
+def test_a_parked_undo_that_was_done_by_hand_counts_as_done() -> None:
+    scene = three(saga_on_failed_undo="park").fail("c-1-0").fail("b-1-0-undo-0")
+    scene.ask(ResultSet, "b", None)
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert scene.data("StageUndoneByHand") == {"stage": "b", "by": "ann", "reason": "because"}
+
+
+def test_an_end_is_corrected_when_a_person_has_undone_the_rest() -> None:
+    scene = three().fail("c-1-0").fail("b-1-0-undo-0").succeed("a-1-0-undo-0")
+    assert scene.ask(ResultSet, "b", None).result["status"] == "rolled_back"
+    assert (scene.row.rollback, scene.row.effects_left) == ("full", [])
+
+
+def test_an_undo_that_hangs_is_given_up() -> None:
+    scene = three().fail("c-1-0")
+    scene.claim("b-1-0-undo-0")
+    scene.ask(SkipRequested, "b")
+    assert scene.withdrawn[-1] == "b-1-0-undo-0/1"
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    [failed] = scene.row.failed_compensations
+    assert failed["error"] == {"type": "skipped", "message": "skipped by ann: because"}
+
+
+def test_an_undo_that_waits_for_its_next_attempt_is_believed_to_be_done() -> None:
+    flow = sequence(stage("a", undo=UNDO, undo_retry=RETRY), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0").fail("a-1-0-undo-0")
+    scene.ask(ResultSet, "a", None)
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert scene.wait(100).sent[-1] == "a-1-0-undo-0/1"
+
+
+def test_the_attempt_that_was_seen_must_be_the_newest() -> None:
+    flow = sequence(stage("a", undo=UNDO, undo_retry=RETRY), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0").fail("a-1-0-undo-0").wait(60)
+    assert "is newer" in scene.ask(SkipRequested, "a", "a-1-0-undo-0/1").message
+    assert scene.ask(SkipRequested, "a", "a-1-0-undo-0/2").ok
+
+
+# --- cancel without undoing ---------------------------------------------------------------------
+
+
+def test_a_cancel_can_leave_everything_as_it_is() -> None:
+    scene = three()
+    assert scene.ask(CancelRequested, is_undone=False).result["status"] == "cancelled"
+    assert (scene.row.rollback, scene.sent) == ("none", ["a-1-0/1", "b-1-0/1", "c-1-0/1"])
+    assert [each["task"] for each in scene.row.effects_left] == ["a-1-0", "b-1-0"]
+
+
+def test_a_cancel_that_leaves_everything_waits_for_what_was_begun() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO))).start()
+    scene.claim("a-1-0")
+    scene.ask(CancelRequested, is_undone=False)
+    assert scene.status == "compensating"
+    scene.succeed("a-1-0")
+    assert (scene.status, scene.sent) == ("cancelled", ["a-1-0/1"])
+    assert [each["task"] for each in scene.row.effects_left] == ["a-1-0"]
+
+
+def test_a_parked_undo_is_left_where_it_is() -> None:
+    scene = three(saga_on_failed_undo="park").fail("c-1-0").fail("b-1-0-undo-0")
+    scene.ask(CancelRequested, is_undone=False)
+    assert (scene.status, scene.row.rollback) == ("cancelled", "partial")
+    assert {each["task"] for each in scene.row.effects_left} == {"a-1-0", "b-1-0"}
+
+
+def test_instances_below_are_left_as_they_are_too() -> None:
+    below = stage("a", "_workflow", kind="workflow", workflow="w", workflow_digest="d")
+    scene = Scene(sequence(below)).start()
+    scene.ask(CancelRequested, is_undone=False)
+    said = scene.said[-1]
+    assert isinstance(said, CommandChild)
+    assert (said.name, said.is_undone) == ("cancel", False)
+
+
+# --- the engine failed on it --------------------------------------------------------------------
+
+
+def test_an_instance_that_the_engine_failed_on_tries_once_more() -> None:
+    scene = s.given_up()
+    assert scene.ask(SkipRequested, "a").result["status"] == "needs_operator"
+    scene.resume()
+    assert scene.status == "waiting"
