@@ -1,7 +1,9 @@
 """Workflows, roles and everything on hold: what is kept back stays, over any death, and leaves."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +15,17 @@ from sagabus.app import Orchestrator
 from sagabus.errors import ConflictError, InvalidRequestError
 from sagabus_agents.wire import ClaimVerdict
 from tests.support.crew import Crew, Hand
-from tests.support.engine import Own, Owner, ended, history_types, owners, running, shorten_grace
-from tests.support.worlds import Taken, World, open_world, until
+from tests.support.engine import (
+    Dynasty,
+    Own,
+    Owner,
+    ended,
+    history_types,
+    owners,
+    running,
+    shorten_grace,
+)
+from tests.support.worlds import MemoryWorld, Taken, World, open_world, until
 
 CONFIG = """
 [[workflows]]
@@ -293,3 +304,37 @@ async def test_what_cannot_be_held_is_refused_with_the_reason(world: World, own:
     with pytest.raises(ConflictError, match=r"paused already, by ann since .*Z: disk"):
         await desk.hold("role", "backend", by="bob")
     assert desk.current == [first]
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_death_lets_a_held_role_begin_nor_loses_what_waits(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten_grace(monkeypatch, 30)
+    config = tmp_path / "workflows.toml"
+    config.write_text(CONFIG.replace("timeout = 0.4", ""))
+    world, rng = MemoryWorld(partitions=2), random.Random(seed)
+    dynasty = Dynasty(config, world, lambda _: rng.random() < 0.01, MemoryHolds())
+    crew = Crew(await world.link(), ROLES)
+
+    def moved() -> int:
+        return sum(count for name, count in crew.effects.items() if " move-" in name)
+
+    async with running(dynasty.reign, crew.work):
+        for number in range(10):
+            await dynasty.ask(lambda o, id=f"i{number}": o.start("line", id=id))
+            if number % 3 != 1:
+                continue
+            await dynasty.ask(lambda o: o.holds.hold("role", "backend", by="ann"))
+            await asyncio.sleep(0.03)  # who was told to begin does
+            before = moved()
+            await asyncio.sleep(0.06)
+            assert moved() == before
+            with suppress(ConflictError):  # the one who did it died before it said so
+                await dynasty.ask(lambda o: o.holds.let_go("role", "backend"))
+        for number in range(10):
+            assert (await ended(world.store, f"i{number}")).row.status == "completed"
+    assert dynasty.deaths > 0
+    # What is claimed is done once, however often it was sent.
+    assert moved() == 10
+    await world.close()

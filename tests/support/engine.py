@@ -251,7 +251,14 @@ async def owners(config: Path, world: World) -> AsyncIterator[Own]:
 class Dynasty:
     """One owner after another: when one dies, the next takes over at once."""
 
-    def __init__(self, config: Path, world: World, dies: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        config: Path,
+        world: World,
+        dies: Callable[[str], bool],
+        holds: HoldBook | None = None,
+    ) -> None:
+        self._holds = holds
         self._config = config
         self._world = world
         self._dies = dies
@@ -262,7 +269,8 @@ class Dynasty:
         """Until cancelled."""
         while True:
             bus = await self._world.connect()
-            owner = Owner(self._config, self._world.store, bus, life=Life(self._dies))
+            life = Life(self._dies)
+            owner = Owner(self._config, self._world.store, bus, life=life, holds=self._holds)
             self.owner = await owner.begin()
             try:
                 while not owner.life.is_over:
