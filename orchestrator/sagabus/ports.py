@@ -296,7 +296,8 @@ class Store(Protocol):
         """Delete instances with all that belongs to them, a tree whole or not at all.
 
         A tree stays when one of its rows is not at the version given, or awaits something. Also
-        finishes deletions that were cut off. Gives the number of instances deleted.
+        finishes deletions that were cut off. Gives the number of instances deleted, which the
+        audit trail names.
         """
 
     async def ping(self) -> None:

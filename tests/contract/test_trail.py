@@ -17,7 +17,7 @@ from sagabus.adapters.surreal_registry import SurrealRegistry
 from sagabus.adapters.surreal_store import SurrealStore
 from sagabus.app.audit import Audit
 from sagabus.core.chain import Fault
-from sagabus.core.instance import InstanceStatus, TaskStatus
+from sagabus.core.instance import Instance, InstanceStatus, TaskStatus
 from sagabus.errors import ConflictError, InstanceNotFoundError
 from sagabus.ports import EndedRow, Hold, Store, WorkflowText
 from sagabus.views.audit import entries_of
@@ -28,10 +28,17 @@ BOX = SecretBox(bytes(32))
 LONG = 130
 
 
+def silent(instance_id: str) -> Instance:
+    """An instance to which nothing has happened yet."""
+    row = instance(instance_id)
+    row.seq = 0
+    return row
+
+
 async def store_a_trail(store: Store, instance_id: str = "a") -> Owner:
     """Six versions: events, an attempt that ended in its row, one with a row of its own."""
     owner = await Owner.of(store)
-    row = instance(instance_id, seq=0)
+    row = instance(instance_id)
     for version in range(1, 7):
         tries = []
         if version == 2:
@@ -80,7 +87,7 @@ async def test_long_trails_and_many_instances_are_verified_in_pages(store: Store
     for version in range(1, LONG + 1):
         row.version = row.seq = version
         await owner.commit(row, history=[entry("long", version)])
-    await owner.commit(*(instance(f"i{n}", seq=0) for n in range(5)))
+    await owner.commit(*(silent(f"i{n}") for n in range(5)))
     audit = Audit(store.trail, store)
     assert (await audit.verify("long")).rows == LONG
     ids, after = [], ""
@@ -110,8 +117,7 @@ async def test_a_batch_that_is_stored_again_has_the_same_links(store: Store) -> 
 
 async def test_instances_that_were_deleted_are_not_missed(store: Store) -> None:
     owner = await store_a_trail(store)
-    kept = instance("b", seq=0)
-    await owner.commit(kept)
+    await owner.commit(silent("b"))
     row = await store.load_row("a")
     assert row is not None
     gone = EndedRow("a", row.version, row.updated_at, is_over=True, root=None)
@@ -119,6 +125,11 @@ async def test_instances_that_were_deleted_are_not_missed(store: Store) -> None:
     assert await store.trail.instances("", 10) == ["b"]
     with pytest.raises(InstanceNotFoundError):
         await Audit(store.trail, store).verify("a")
+    assert await _told(store) == [("InstancesDeleted", "", "retention", {"instances": ["a"]})]
+    assert (await Audit(store.trail, store).verify_entries()).fault is None
+    again = EndedRow("b", 7, row.updated_at, is_over=True, root=None)
+    assert await store.delete_instances([[again]]) == 0
+    assert len(await _told(store)) == 1
 
 
 # --- what people did beside instances ---------------------------------------------------------

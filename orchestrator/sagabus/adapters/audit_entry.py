@@ -59,3 +59,10 @@ def workflow_changed(
         data={"workflow": workflow.name, "digest": workflow.digest},
         at=at,
     )
+
+
+def instances_deleted() -> tuple[str, str]:
+    """Instances went when they were old enough: what stands before their ids, and behind them."""
+    text = audit_entry("InstancesDeleted", by="", reason="retention", data={"instances": []})
+    before, _, after = text.partition("[]")
+    return before, after

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import orjson
+
+from sagabus.adapters.audit_entry import instances_deleted
 from sagabus.adapters.memory_resources import MemoryResources
 from sagabus.adapters.memory_trail import MemoryTrail
 from sagabus.adapters.page_cursor import dump_cursor, load_cursor
@@ -65,7 +68,7 @@ class MemoryStore:
         self._items: dict[str, dict[str, str]] = {}
         self._definitions: dict[str, str] = {}
         self.resources = MemoryResources()
-        self.trail = MemoryTrail(self._transitions, self._attempts)
+        self.trail = MemoryTrail(self._instances, self._transitions, self._attempts)
         self._is_closed = False
 
     async def read_mark(self, partition: int) -> Mark:
@@ -250,7 +253,7 @@ class MemoryStore:
     async def delete_instances(self, trees: Sequence[Sequence[EndedRow]]) -> int:
         """Delete each tree of which no row has changed."""
         self._check_open()
-        deleted = 0
+        deleted: list[str] = []
         for tree in trees:
             if any(row.id not in self._instances or self._ended(row.id) != row for row in tree):
                 continue
@@ -259,8 +262,11 @@ class MemoryStore:
                     rows.pop(row.id, None)
                 for tries in self._open.values():
                     tries.pop(row.id, None)
-            deleted += len(tree)
-        return deleted
+            deleted += [row.id for row in tree]
+        if deleted:
+            before, after = instances_deleted()
+            self.trail.entries_here.add(f"{before}{orjson.dumps(deleted).decode()}{after}")
+        return len(deleted)
 
     async def ping(self) -> None:
         """Nothing to reach."""

@@ -1,6 +1,6 @@
 """The audit trail in memory: the same promises as in the database, for tests."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,12 @@ class MemoryTrail:
 
     def __init__(
         self,
+        instances: Collection[str],
         transitions: Mapping[str, Mapping[int, dict[str, Any]]],
         attempts: Mapping[str, Mapping[tuple[str, int], str]],
     ) -> None:
         """``transitions``: rows by instance and version; ``attempts``: texts by instance."""
+        self._instances = instances
         self._transitions = transitions
         self._attempts = attempts
         #: What people did beside instances.
@@ -30,7 +32,7 @@ class MemoryTrail:
 
     async def instances(self, after: str, limit: int) -> list[str]:
         """Ids behind ``after``, in order."""
-        return sorted(each for each in self._transitions if each > after)[:limit]
+        return sorted(each for each in self._instances if each > after)[:limit]
 
     async def rows(self, instance_id: str, after: int, limit: int) -> list[TrailRow]:
         """Rows beyond version ``after``, oldest first."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from sagabus.adapters.audit_entry import instances_deleted
 from sagabus.adapters.store_codec import CorruptRowError, load_attempts, load_instance
 from sagabus.adapters.surreal_connection import SurrealConnection
 from sagabus.core.definition import WORKFLOW_ROLE
@@ -45,15 +46,17 @@ RETURN array::flatten($ids.map(|$id| array::concat(
   (SELECT VALUE [record::id(id)[0], attempts] FROM history_event:[$id, 0]..[$id, []]
     WHERE attempts != NONE AND string::contains(attempts, $text)))));
 """
+# What is marked is told in the audit trail: nobody else deletes an instance without a word.
 _MARK: Final = """{
-FOR $tree IN encoding::json::decode($trees) {
-  LET $held = $tree.filter(|$row|
+LET $gone = array::flatten(encoding::json::decode($trees).filter(|$tree|
+  $tree.all(|$row|
     (SELECT VALUE true FROM type::record('workflow_instances', $row[0])
-      WHERE version = $row[1] AND open_slot = NONE) != []);
-  IF array::len($held) = array::len($tree) {
-    FOR $row IN $tree {
-      UPDATE type::record('workflow_instances', $row[0])
-        SET status = 'swept', version = 0, state = '' RETURN NONE } } };
+      WHERE version = $row[1] AND open_slot = NONE) != []))).map(|$row| $row[0]);
+FOR $id IN $gone {
+  UPDATE type::record('workflow_instances', $id)
+    SET status = 'swept', version = 0, state = '' RETURN NONE };
+IF $gone != [] {
+  fn::audit(string::concat($before, encoding::json::encode($gone), $after)) };
 };"""
 _MARKED: Final = """
 SELECT VALUE record::id(id) FROM workflow_instances WHERE status = 'swept' LIMIT $limit;
@@ -114,7 +117,10 @@ async def delete_instances(
     """Delete each tree of which no row has changed, and what earlier deletions left over."""
     for group in _groups(trees):
         versions = [[(row.id, row.version) for row in tree] for tree in group]
-        await connection.run(_MARK, trees=orjson.dumps(versions).decode())
+        before, after = instances_deleted()
+        await connection.run(
+            _MARK, trees=orjson.dumps(versions).decode(), before=before, after=after
+        )
     deleted: set[str] = set()
     while True:
         [ids] = await connection.run(_MARKED, limit=_SLICE_INSTANCES)

@@ -77,20 +77,25 @@ class Audit:
             InstanceNotFoundError: there is none, or it was deleted meanwhile.
         """
         try:
+            version = (await self._row(instance)).version
+            attempts = await self._attempts(instance)
             row = await self._row(instance)
         except StoreUnavailableError:
             raise
         except StoreError as error:
-            return Verdict(instance, 0, 0, 0, "", Fault("unreadable", 0, None, str(error)))
-        check = TrailCheck(await self._trail.chained_since(), dict(noted or {}))
+            fault = Fault("unreadable", 0, None, str(error))
+            return Verdict(instance, 0, 0, 0, "", fault)
+        # It goes on while it is looked at: its attempts were read at some moment since then.
+        check = TrailCheck(await self._trail.chained_since(), dict(noted or {}), version)
         await self._check_rows(check, row)
         check.end(Head(row.version, row.seq, row.chain))
-        fault = (
-            check.fault or _begun_otherwise(check, row) or await self._check_attempts(check, row)
-        )
-        if fault is not None:
+        check.compare(attempts)
+        check.compare_beginning(row.digest, fingerprint(row.parameters))
+        if check.fault is not None:
             await self._row(instance)  # a deletion goes through the rows one after another
-        return Verdict(instance, check.rows, check.not_covered, check.version, check.link, fault)
+        return Verdict(
+            instance, check.rows, check.not_covered, check.version, check.link, check.fault
+        )
 
     async def _row(self, instance: str) -> Instance:
         row = await self._store.load_row(instance)
@@ -108,40 +113,11 @@ class Audit:
             if after >= head.version:
                 return
 
-    async def _check_attempts(self, check: TrailCheck, head: Instance) -> Fault | None:
-        """Compare the rows of attempts with what the trail says of them."""
-        expected = check.sums
+    async def _attempts(self, instance: str) -> dict[str, str]:
+        """Digests of the rows of attempts, by ``task/attempt``."""
+        digests: dict[str, str] = {}
         after = ("", 0)
-        while found := await self._trail.attempt_sums(head.id, after, _PAGE):
-            for task, number, digest in found:
-                name = f"{task}/{number}"
-                said = expected.pop(name, None)
-                if said == digest or (said is None and check.not_covered > 0):
-                    continue
-                if await self._has_moved(head):
-                    return None  # by a transition that is behind what was read
-                what = "is not in the trail" if said is None else "is not what the trail says"
-                kind = "added" if said is None else "changed"
-                return Fault(kind, head.version, None, f"the row of attempt {name} {what}")
+        while found := await self._trail.attempt_sums(instance, after, _PAGE):
+            digests |= {f"{task}/{number}": digest for task, number, digest in found}
             after = found[-1][:2]
-        if not expected:
-            return None
-        name = min(expected)
-        return Fault("missing", head.version, None, f"the row of attempt {name} is gone")
-
-    async def _has_moved(self, head: Instance) -> bool:
-        return (await self._row(head.id)).version != head.version
-
-
-def _begun_otherwise(check: TrailCheck, row: Instance) -> Fault | None:
-    """Whether the instance says of its beginning what the trail says."""
-    if check.begun is None:
-        return None
-    if check.begun.get("definition") != row.digest:
-        what = "definition"
-    elif check.begun["parameters_sha256"] != fingerprint(row.parameters):
-        what = "parameters"
-    else:
-        return None
-    message = f"the instance's {what} is not what it was begun with"
-    return Fault("changed", row.version, None, message)
+        return digests

@@ -1,6 +1,7 @@
 """Commands of the audit trail: audit show, verify, head."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -56,13 +57,8 @@ def show(
 
     That is: values and secrets, registered workflows, holds, dead letters.
     """
-    api, entries = Api(url), list[dict[str, Any]]()
     path = _PATH if instance is None else instance_path(instance, "audit")
-    after: int | None = 0
-    while after is not None:
-        page = api.get(path, after=after)
-        entries += page["items"]
-        after = page["next_after"]
+    entries = list(_pages(Api(url), path))
     if is_json:
         say_json({"items": entries})
         return
@@ -99,7 +95,7 @@ class _Report:
     not_covered: int = 0
     entries: int = 0
     faults: list[dict[str, Any]] = field(default_factory=list)
-    #: Instances of which a head was noted, and that are stored no more.
+    #: Instances of which a head was noted, and that retention has deleted.
     gone: list[str] = field(default_factory=list)
 
     def add(self, verdict: dict[str, Any]) -> None:
@@ -174,6 +170,7 @@ def head(instance: Instance = None, url: Url = None) -> None:
     for verdict in verdicts:
         if not verdict["is_intact"]:
             raise ApiError(_fault_line(verdict), code="not_intact")
+    for verdict in verdicts:
         if verdict["head"]:
             names = ("instance", "version", "head")
             say_json({name: verdict[name] for name in names}, is_line=True)
@@ -195,9 +192,38 @@ def _verify_heads(api: Api, file: Path, report: _Report) -> None:
             if error.code != "instance_not_found":
                 raise
             report.gone.append(instance)
+    told = _deleted(api) if report.gone else set()
+    for instance in report.gone:
+        if instance not in told:
+            report.faults.append(_not_told(instance))
+    report.gone = [instance for instance in report.gone if instance in told]
 
 
-def _all_verdicts(api: Api) -> Any:
+def _deleted(api: Api) -> set[str]:
+    """Instances of which the trail says that they were deleted."""
+    return {
+        instance
+        for entry in _pages(api, _PATH)
+        if entry["type"] == "InstancesDeleted"
+        for instance in entry["data"]["instances"]
+    }
+
+
+def _not_told(instance: str) -> dict[str, Any]:
+    message = "the instance is gone, and nothing in the trail says that it was deleted"
+    fault = {"kind": "missing", "version": 0, "seq": None, "message": message}
+    return {"instance": instance, "is_intact": False, "fault": fault}
+
+
+def _pages(api: Api, path: str) -> Iterator[dict[str, Any]]:
+    after: int | None = 0
+    while after is not None:
+        page = api.get(path, after=after)
+        yield from page["items"]
+        after = page["next_after"]
+
+
+def _all_verdicts(api: Api) -> Iterator[dict[str, Any]]:
     after: str | None = ""
     while after is not None:
         page = api.get(f"{_PATH}/verify/instances", after=after)
@@ -209,7 +235,7 @@ def _say(report: _Report) -> None:
     for verdict in report.faults:
         say(_fault_line(verdict))
     for instance in report.gone:
-        say(f"instance {instance}: not stored any more")
+        say(f"instance {instance}: deleted by retention")
     intact = "not intact" if report.faults else "intact"
     say(
         f"{intact}: {report.instances} instances with {report.rows} rows,"

@@ -105,6 +105,8 @@ class TrailCheck:
     chained_since: datetime | None = None
     #: By version: links that somebody noted elsewhere.
     noted: dict[int, str] = field(default_factory=dict)
+    #: The attempts' own rows are those of this version, or of a later one.
+    attempts_from: int = 0
     rows: int = 0
     #: Rows from before there were links.
     not_covered: int = 0
@@ -112,10 +114,11 @@ class TrailCheck:
     link: str = ""
     version: int = 0
     fault: Fault | None = None
-    #: By ``task/attempt``: digest of what its own row must be.
-    sums: dict[str, str] = field(default_factory=dict)
+    #: By ``task/attempt``: digests that its own row may have; and those that must have one.
+    _sums: dict[str, set[str]] = field(default_factory=dict)
+    _required: set[str] = field(default_factory=set)
     #: The event that tells with what the instance was begun, or gone on with last.
-    begun: Mapping[str, Any] | None = None
+    _begun: Mapping[str, Any] | None = None
     _seq: int = 0
 
     def add(self, row: TrailRow) -> None:
@@ -162,15 +165,49 @@ class TrailCheck:
                 "missing", version, None, f"version {version}, noted elsewhere, has no row"
             )
 
+    def compare(self, attempts: Mapping[str, str]) -> None:
+        """Compare the digests of attempts' own rows, by ``task/attempt``, with the trail."""
+        if self.fault is not None:
+            return
+        for name, digest in attempts.items():
+            expected = self._sums.get(name)
+            if expected is None and self.not_covered == 0:
+                self._blame("added", f"the row of attempt {name} is not in the trail")
+            elif expected is not None and digest not in expected:
+                self._blame("changed", f"the row of attempt {name} is not what the trail says")
+        for name in sorted(self._required - attempts.keys()):
+            self._blame("missing", f"the row of attempt {name} is gone")
+
+    def compare_beginning(self, definition: str, parameters_sha256: str) -> None:
+        """Compare with what the trail says that the instance was begun with."""
+        if self._begun is None:
+            return
+        if self._begun.get("definition") != definition:
+            self._blame("changed", "the instance's definition is not what it was begun with")
+        if self._begun["parameters_sha256"] != parameters_sha256:
+            self._blame("changed", "the instance's parameters are not what it was begun with")
+
+    def _blame(self, kind: FaultKind, message: str) -> None:
+        if self.fault is None:
+            self.fault = Fault(kind, self.version, None, message)
+
     def _keep(self, row: TrailRow, events: Sequence[Mapping[str, Any]]) -> None:
         self.link = row.link or ""
         self.version = row.version
         self._seq = _seq_of(events, -1) or self._seq
         if row.sums is not None:
-            self.sums |= orjson.loads(row.sums)
+            self._keep_sums(row.version, orjson.loads(row.sums))
         for event in events:
             if "parameters_sha256" in event["data"]:
-                self.begun = event["data"]
+                self._begun = event["data"]
+
+    def _keep_sums(self, version: int, sums: Mapping[str, str]) -> None:
+        for name, digest in sums.items():
+            if version <= self.attempts_from:
+                self._sums[name] = {digest}
+                self._required.add(name)
+            else:
+                self._sums.setdefault(name, set()).add(digest)
 
     def _without_link(self, row: TrailRow, events: Sequence[Mapping[str, Any]]) -> Fault | None:
         """A row from before there were links is not covered; behind one with a link it is wrong."""

@@ -222,3 +222,43 @@ def test_a_fingerprint_is_of_the_value_and_not_of_its_spelling() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 10**30}) == fingerprint({"a": 10**30})
     assert len({fingerprint(each) for each in ({"a": 1}, {"a": True}, {"a": 10**30}, {})}) == 4
+
+
+def large(version: int, seq: int, digest: str) -> TrailRow:
+    return row(version, seq, sums=f'{{"a-1-0/1":"{digest}"}}')
+
+
+def test_rows_of_attempts_are_those_of_when_they_were_read_or_later() -> None:
+    trail = chained(large(1, 1, "sent"), large(2, 2, "runs"), large(3, 3, "done"))
+    head = Head(3, 3, trail[-1].link or "")
+
+    def kind(attempts: dict[str, str], version: int) -> str | None:
+        found = check(trail, head, attempts_from=version)
+        found.compare(attempts)
+        return found.fault.kind if found.fault is not None else None
+
+    assert kind({"a-1-0/1": "done"}, 3) is None
+    assert kind({"a-1-0/1": "runs"}, 3) == "changed"
+    assert kind({"a-1-0/1": "runs"}, 2) is None
+    assert kind({"a-1-0/1": "sent"}, 2) == "changed"
+    assert kind({"a-1-0/1": "done"}, 1) is None
+    assert kind({}, 1) == "missing"
+    assert kind({}, 0) is None
+    assert kind({"a-1-0/1": "done", "b-1-0/1": "done"}, 3) == "added"
+
+
+def test_what_an_instance_was_begun_with_is_told_by_its_newest_beginning() -> None:
+    def begun(version: int, parameters: str) -> TrailRow:
+        data = {"definition": "d1", "parameters_sha256": parameters}
+        event = {"seq": version, "type": "WorkflowRetried", "at": START, "data": data}
+        return TrailRow("i", version, "flow", orjson.dumps([event]).decode())
+
+    trail = chained(begun(1, "p1"), begun(2, "p2"))
+    for definition, parameters, is_intact in (
+        ("d1", "p2", True),
+        ("d1", "p1", False),
+        ("d2", "p2", False),
+    ):
+        found = check(trail, Head(2, 2, trail[-1].link or ""))
+        found.compare_beginning(definition, parameters)
+        assert (found.fault is None) is is_intact

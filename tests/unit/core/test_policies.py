@@ -101,7 +101,7 @@ def test_a_denied_compensation_has_failed_and_the_next_goes_on() -> None:
             "task": "b-1-0-undo-0",
             "attempt": 1,
             "role": "devops",
-            "error": {"type": "denied", "message": "no"},
+            "error": {"type": "denied", "message": "no", "policies": ["p1"]},
         }
     ]
 
