@@ -6,7 +6,6 @@ are kept back: they stand in the database as any other, and leave when the hold 
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from types import MappingProxyType
 
 from sagabus.core.commands import AnswerClaim
 from sagabus.core.events import PauseRequested, ResumeRequested
@@ -33,10 +32,10 @@ class Holds:
 
     def know(self, words: Iterable[Hold]) -> bool:
         """Take the newest word about everything that ever was on hold; True: there was news."""
-        known = {(word.kind, word.name): word for word in words}
+        known: dict[tuple[str, str], Hold] = {(word.kind, word.name): word for word in words}
         if known == self._words:
             return False
-        self._words = MappingProxyType(known)
+        self._words = known
         held = [key for key, word in known.items() if word.is_held]
         self._roles = frozenset(name for kind, name in held if kind == "role")
         self.is_all_held = ("all", EVERYTHING) in held
