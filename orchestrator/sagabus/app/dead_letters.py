@@ -37,7 +37,7 @@ class Letters:
 class DeadLetters:
     """What could not be delivered or decoded, oldest dropped by itself after 30 days."""
 
-    def __init__(self, engine: Engine, audit: AuditTrail | None = None) -> None:
+    def __init__(self, engine: Engine, audit: AuditTrail) -> None:
         """Those that the bus of ``engine`` keeps; what is done with them goes into ``audit``."""
         self._engine = engine
         self._audit = audit
@@ -105,8 +105,7 @@ class DeadLetters:
             "task": content.task,
             "attempt": content.attempt,
         }
-        if self._audit is not None:
-            await self._audit.add(audit_entry(what, by=by, reason=reason, data=data))
+        await self._audit.add(audit_entry(what, by=by, reason=reason, data=data))
 
     async def _stored(self, seq: int) -> StoredLetter:
         stored = await self._engine.bus.dead_letter_at(seq)
