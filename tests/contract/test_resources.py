@@ -215,6 +215,16 @@ async def test_the_newest_changes_are_kept(store: Store) -> None:
     assert len(await store.resources.history("vm", "vm-10")) == 1
 
 
+async def test_many_resources_change_in_one_batch(store: Store) -> None:
+    writer = await Writer.of(store)
+    names = [f"vm-{n}" for n in range(300)]
+    await writer.declare(*[change(name) for name in names[::2]])
+    await writer.declare(*[change(name, {}, by="b") for name in reversed(names)])
+    page = await store.resources.list(limit=500)
+    versions = {each.id: each.spec_version for each in page.resources}
+    assert versions == {name: 2 if n % 2 == 0 else 1 for n, name in enumerate(names)}
+
+
 async def test_lists_are_filtered_and_paged_by_kind_and_id(store: Store) -> None:
     writer = await Writer.of(store)
     await writer.declare(

@@ -20,6 +20,7 @@ from sagabus.core.instance import (
     InstanceStatus,
     ParentRef,
     Pause,
+    Resource,
     StageRun,
     StageStatus,
 )
@@ -42,6 +43,7 @@ def _everything() -> Instance:
         input={"n": None},
         output=[1, 2.5],
         artifacts=["a"],
+        resources=[Resource("vm", "vm-1", {"size": None})],
         error=failure,
         claim=True,
         is_inline=True,

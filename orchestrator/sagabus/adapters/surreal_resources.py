@@ -77,19 +77,17 @@ async def run_with_resources(
     parameters: Mapping[str, Any],
     changes: Sequence[ResourceChange],
 ) -> None:
-    """Run ``statements`` and what ``changes`` mean as one transaction.
+    """Run ``statements`` and what ``changes`` mean, often nothing, as one transaction.
 
     Raises:
         StatementError: the database refused; nothing is stored.
         StoreUnavailableError: no connection, or others change the same resources all the time.
     """
     for _ in range(_ATTEMPTS):
-        stored = await _stored(connection, changes)
-        rows, entries = applied(changes, *stored)
-        if not rows:
+        resources = await _resources(connection, changes) if changes else None
+        if resources is None:
             await connection.run(f"{{{statements}}};", **parameters)
             return
-        resources = _parameter(stored[0], rows, entries)
         try:
             await connection.run(f"{{{statements}{_STORE}}};", **parameters, resources=resources)
         except StatementError as error:
@@ -98,6 +96,15 @@ async def run_with_resources(
         else:
             return
     raise StoreUnavailableError("resources are changed by others all the time")
+
+
+async def _resources(
+    connection: SurrealConnection, changes: Sequence[ResourceChange]
+) -> str | None:
+    """What is to be stored, and what must still be stored then; None: everything is already."""
+    stored = await _stored(connection, changes)
+    rows, entries = applied(changes, *stored)
+    return _parameter(stored[0], rows, entries) if rows else None
 
 
 async def _stored(

@@ -16,7 +16,6 @@ from sagabus.adapters.store_codec import (
     CorruptRowError,
     dump_document,
     load_attempt,
-    load_attempts,
     load_document,
     load_events,
     load_instance,
@@ -24,7 +23,7 @@ from sagabus.adapters.store_codec import (
 )
 from sagabus.adapters.store_errors import partition_lost, version_conflict
 from sagabus.adapters.surreal_connection import SurrealConnection
-from sagabus.adapters.surreal_newest import newest_states
+from sagabus.adapters.surreal_newest import newest_attempts, newest_states, readable
 from sagabus.adapters.surreal_reload import load_active
 from sagabus.adapters.surreal_resources import SurrealResources, run_with_resources
 from sagabus.adapters.surreal_response import StatementError
@@ -163,12 +162,9 @@ class SurrealStore:
         for instance_id in commit.written:
             written.pop(instance_id, None)  # unknown until the commit is known to be stored
         try:
-            if batch.resources:
-                await run_with_resources(
-                    self._connection, commit.statements, commit.parameters, batch.resources
-                )
-            else:
-                await self._connection.run(f"{{{commit.statements}}};", **commit.parameters)
+            await run_with_resources(
+                self._connection, commit.statements, commit.parameters, batch.resources
+            )
         except StatementError as error:
             raise _commit_error(batch, error) from error
         written.update((key, each) for key, each in commit.written.items() if each.has_slot)
@@ -195,7 +191,7 @@ class SurrealStore:
             row = load_instance(text)
             has_items = any(run.items is not None for run in row.runs.values())
             items = await self.load_items(instance_id) if has_items else None
-            return InstanceState.of(row, _newest_attempts(*attempts), items)
+            return InstanceState.of(row, newest_attempts(*attempts), items)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
@@ -213,7 +209,7 @@ class SurrealStore:
         """Every attempt of an instance, by task, then by number."""
         [attempts] = await self._connection.run(_ATTEMPTS, id=instance_id)
         try:
-            return _newest_attempts(*attempts)
+            return newest_attempts(*attempts)
         except CorruptRowError as error:
             raise _unreadable(instance_id, error) from error
 
@@ -260,7 +256,7 @@ class SurrealStore:
         page = rows[:limit]
         # Version 0: being deleted.
         there = [(key, version, state) for key, version, state, _ in page if version > 0]
-        found = _readable(await newest_states(self._connection, there))
+        found = readable(await newest_states(self._connection, there))
         has_more = len(rows) > limit
         return Page(found, dump_cursor(page[-1][3], page[-1][0]) if has_more else None)
 
@@ -320,24 +316,6 @@ class SurrealStore:
 def _page(conditions: list[str]) -> str:
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return _PAGE.format(where=where)
-
-
-def _readable(rows: list[tuple[str, str]]) -> list[Instance]:
-    """One corrupt row must not hide all others; the reload names it."""
-    found = []
-    for _, text in rows:
-        with contextlib.suppress(CorruptRowError):
-            found.append(load_instance(text))
-    return found
-
-
-def _newest_attempts(rows: list[str], ended: list[str]) -> list[Attempt]:
-    """Attempts with rows of their own, and those in the rows of transitions, oldest first."""
-    attempts = [load_attempt(text) for text in rows]
-    for text in ended:
-        attempts += load_attempts(text)
-    by_key = {(each.task, each.attempt): each for each in attempts}
-    return [attempt for _, attempt in sorted(by_key.items())]
 
 
 def _entry(key: tuple[str, int], workflow: str, events: str) -> HistoryEntry:

@@ -169,7 +169,9 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "red", line + each["reason"]
     counts = [f"{len(found[name])} {name}" for name in ("missing", "changed", "unmanaged")]
     drifted = ", ".join(counts) if found["has_drift"] else "no drift"
-    yield "", f"{found['observed']} resources observed: {drifted}"
+    left = sum(each["resources"] for each in found["unobserved"])
+    observed = f"{found['observed']} of {found['observed'] + left}" if left else found["observed"]
+    yield "", f"{observed} resources observed: {drifted}{' among them' * bool(left)}"
 
 
 def _field(field: dict[str, Any]) -> str:

@@ -163,7 +163,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
     if problem is not None:
         # It was done, and nobody could be told with which result: not a compensation, either.
         error_info = ErrorInfo(type="bad_result", message=problem, retryable=False)
-        changes = {"output": None, "resources": [], "error": error_info}
+        changes: dict[str, Any] = {"output": None, "resources": [], "error": error_info}
         message = message.model_copy(update={"status": ResultStatus.FAILED, **changes})
     error = message.error
     status = _STATUS[message.status]
