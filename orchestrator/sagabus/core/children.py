@@ -1,9 +1,10 @@
 """An instance that carries out a stage of another one: undone with it, and asked how it ended."""
 
 from sagabus.core import saga
-from sagabus.core.ending import end_news, undo_news
+from sagabus.core.effects import has_effects
 from sagabus.core.events import EndAsked, UndoRequested
 from sagabus.core.instance import Failure, InstanceStatus
+from sagabus.core.news import end_news, undo_news
 from sagabus.core.pausing import follow
 from sagabus.core.stages import is_forward
 from sagabus.core.transition import Ignored, Transition
@@ -26,7 +27,7 @@ def _has_standing(t: Transition) -> bool:
     """Whether an ended instance left all that it did as it is."""
     if t.row.status is InstanceStatus.COMPLETED:
         return True
-    return t.row.rollback == "none" and saga.has_effects(t)
+    return t.row.rollback == "none" and has_effects(t)
 
 
 def _begin(t: Transition, event: UndoRequested) -> None:

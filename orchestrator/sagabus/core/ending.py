@@ -3,9 +3,9 @@
 from typing import Any
 
 from sagabus.core import gates, saga, stages
-from sagabus.core.commands import TellParent
 from sagabus.core.definition import TemplateError
-from sagabus.core.instance import Instance, InstanceStatus, ParentRef, run_key
+from sagabus.core.instance import InstanceStatus, run_key
+from sagabus.core.news import tell_above
 from sagabus.core.scope import end_error, scope_of
 from sagabus.core.transition import Transition
 from sagabus.errors import InvariantError
@@ -22,10 +22,10 @@ def settle(t: Transition) -> None:
             gates.keep_clock(t)
     is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
     if row.outcome is not None and not row.status.is_terminal and not is_parked:
-        _end(t, row.outcome)
+        _end(t)
 
 
-def _end(t: Transition, outcome: InstanceStatus) -> None:
+def _end(t: Transition) -> None:
     row = t.row
     last = t.definition.on_end
     if last is not None and run_key(last, 1) not in row.runs:
@@ -39,18 +39,14 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
         return
     if row.in_flight:
         return  # an undo that came late
-    # Read again: while the last stage ran, an undo that came late may have failed.
-    row.status = outcome if row.undo_order is None else saga.outcome(row)
+    row.status = saga.outcome(row)  # a late undo may have failed since the end began
     row.paused = None
     row.ended_at = t.at
     row.deadline_at = None
     row.remaining_s = None
     _render_output(t)
     _record_end(t)
-    if row.undo_parent is not None:
-        t.do(undo_news(row, row.undo_parent))
-    elif row.parent is not None:
-        t.do(end_news(t, row.parent))
+    tell_above(t)
 
 
 def _render_output(t: Transition) -> None:
@@ -71,36 +67,18 @@ def _render_output(t: Transition) -> None:
         t.row.warnings += [f"output: {each}" for each in definition.output_schema.problems(given)]
 
 
-def undo_news(row: Instance, parent: ParentRef) -> TellParent:
-    """What the instance above is told that asked to have this one undone."""
-    if row.rollback == "partial":
-        return TellParent(parent, "failed", error=row.error, has_left_effects=True)
-    return TellParent(parent, "succeeded")
-
-
-def end_news(t: Transition, parent: ParentRef) -> TellParent:
-    """What the instance above is told of the end of this one."""
-    row = t.row
-    if row.status is InstanceStatus.COMPLETED:
-        return TellParent(parent, "succeeded", row.output)
-    is_left = row.rollback == "partial" or (row.rollback == "none" and saga.has_effects(t))
-    return TellParent(
-        parent,
-        "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
-        error=row.error,
-        has_left_effects=is_left,
-    )
-
-
 def _record_end(t: Transition) -> None:
     """Announce the status an instance ended with."""
     row = t.row
     duration_s = (t.at - row.created_at).total_seconds()
+    failed_compensations = list(row.failed_compensations)
     match row.status:
         case InstanceStatus.COMPLETED:
-            data = {"status": row.status, "duration_s": duration_s}
+            data: dict[str, Any] = {"status": row.status, "duration_s": duration_s}
             if row.handled_failures:
                 data["handled_failures"] = row.handled_failures
+            if row.failed_compensations:
+                data |= {"rollback": row.rollback, "failed_compensations": failed_compensations}
             t.record("WorkflowCompleted", data)
             return
         case InstanceStatus.ROLLED_BACK:
@@ -116,7 +94,7 @@ def _record_end(t: Transition) -> None:
         {
             "status": row.status,
             "rollback": row.rollback,
-            "failed_compensations": list(row.failed_compensations),
+            "failed_compensations": failed_compensations,
             "duration_s": duration_s,
         },
     )

@@ -22,13 +22,24 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         return Ignored("failure_of_another_agent")
     _take(t, attempt, event)
     if event.status == "succeeded":
-        _keep_output(attempt, event)
-        close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
-        if attempt.kind == "task":
-            stages.task_succeeded(t, attempt)
-        else:
-            saga.undo_succeeded(t, attempt)
-        return None
+        _succeed(t, attempt, event)
+    else:
+        _fail(t, attempt, event)
+    return None
+
+
+def _succeed(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
+    _keep_output(attempt, event)
+    close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
+    if attempt.kind == "task":
+        stages.task_succeeded(t, attempt)
+    else:
+        saga.undo_succeeded(t, attempt)
+    if event.has_left_effects:
+        saga.learn_of_effects(t, attempt)
+
+
+def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     failure = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
     if attempt.is_child and attempt.error is not None:
         # Its time was over, and it was ended for that.
@@ -46,7 +57,6 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
     # What a child left, a second one would leave beside it: only the last one is undone.
     is_retryable = event.is_retryable and not event.has_left_effects
     ended(t, attempt, failure, is_retryable=is_retryable, after_s=event.retry_after_s)
-    return None
 
 
 def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:

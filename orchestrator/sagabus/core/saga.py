@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sagabus.core import gates
-from sagabus.core.commands import TellParent
 from sagabus.core.definition import Compensation, TemplateError
+from sagabus.core.effects import needs_undo
 from sagabus.core.instance import (
     Attempt,
     Failure,
@@ -21,6 +21,7 @@ from sagabus.core.instance import (
     task_id,
     undo_id,
 )
+from sagabus.core.news import tell_above
 from sagabus.core.scope import is_true, scope_of
 from sagabus.core.tasks import (
     GRACE,
@@ -113,30 +114,6 @@ def end_run(
     t.row.active_runs -= 1
 
 
-def needs_undo(t: Transition, plan: Compensation, task: str) -> bool:
-    """Whether a task is undone: it succeeded, or it may have acted and the stage says so."""
-    tries = t.state.attempts.get(task, ())
-    if any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries):
-        return True
-    match plan.compensate_self:
-        case "unknown":
-            return any(attempt.acted for attempt in tries)
-        case "always":
-            return any(attempt.started_at is not None for attempt in tries)
-        case "never":
-            return False
-
-
-def has_effects(t: Transition) -> bool:
-    """Whether anything was done that a compensation would undo."""
-    for run in t.row.runs.values():
-        plan = t.stage(run.stage).compensation
-        tasks = (task_id(run.stage, run.pass_, index) for index in range(run.next_index))
-        if plan is not None and any(needs_undo(t, plan, task) for task in tasks):
-            return True
-    return False
-
-
 def proceed(t: Transition) -> None:
     """Undo as far as slots allow; finish when nothing is left."""
     row = t.row
@@ -226,11 +203,13 @@ def _mark_undone(run: StageRun) -> None:
 
 
 def outcome(row: Instance) -> InstanceStatus:
-    """What an undone instance ends with; says how far it was undone."""
+    """What an instance ends with; says how far that was undone which was to be undone."""
     if row.failed_compensations:
         row.rollback = "partial"
     elif any(run.undo_sent for run in row.runs.values()):
         row.rollback = "full"
+    if row.undo_order is None:  # it went forward to its end; what failed was an undo below it
+        return InstanceStatus.COMPLETED
     if row.cancel_requested:
         return InstanceStatus.CANCELLED
     if row.rollback == "full":
@@ -303,9 +282,8 @@ def _correct_end(t: Transition) -> None:
         row.rollback = "full"
     if (row.status, row.rollback) != said:  # not an end: the instance has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
-        parent = row.undo_parent or row.parent
-        if row.rollback == "partial" and parent is not None:
-            t.do(TellParent(parent, "failed", error=row.error, has_left_effects=True))
+        if row.rollback == "partial":
+            tell_above(t)
 
 
 def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
