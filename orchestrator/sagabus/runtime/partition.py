@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from sagabus.core.commands import SetTimer
-from sagabus.core.instance import InstanceState
+from sagabus.core.instance import Answer, InstanceState
 from sagabus.core.timers import timers_of
 from sagabus.errors import (
     BusUnavailableError,
@@ -30,6 +30,7 @@ from sagabus.ports import Batch, Delivery, Inbox
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
 from sagabus.runtime.outward import carry_out
+from sagabus.runtime.reading import Item
 from sagabus.runtime.retelling import tell_again
 from sagabus.runtime.roster import Key, Roster
 from sagabus.runtime.timer_queue import TimerQueue
@@ -282,9 +283,10 @@ class PartitionLoop:
         if again:
             await intake.send_again(turn, again, f":{self._epoch}-{self._batch + 1}")
         await self._commit(turn)
-        self._tell_here(turn)
+        answers = turn.answers()
+        self._tell_here(turn, answers)
         try:
-            await carry_out(self._engine.bus, turn, self._timers.add)
+            await carry_out(self._engine.bus, turn, answers, self._timers.add)
         finally:
             self._record(turn)  # it is stored, whoever has heard of it
         self._published = self._batch
@@ -354,9 +356,9 @@ class PartitionLoop:
         if not await store.is_committed(batch.partition, batch.epoch, batch.number):
             await store.commit(batch)
 
-    def _tell_here(self, turn: Turn) -> None:
+    def _tell_here(self, turn: Turn, answers: Sequence[tuple[Item, Answer]]) -> None:
         """Answer and tell who is in this process: that needs no bus."""
-        for item, answer in turn.answers():
+        for item, answer in answers:
             if item.local is not None and not item.local.answer.done():
                 item.local.answer.set_result(answer)
         for listener in self._engine.listeners:
