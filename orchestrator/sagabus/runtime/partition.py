@@ -27,6 +27,7 @@ from sagabus.errors import (
     StoreUnavailableError,
 )
 from sagabus.ports import Batch, Delivery, Inbox
+from sagabus.runtime import pace
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
 from sagabus.runtime.outward import carry_out
@@ -66,6 +67,8 @@ class PartitionLoop:
         self._timers = TimerQueue()
         self._caught_up = False
         self._read_until: datetime | None = None
+        self._gives_way = False
+        self._took_s = 0.0
         self._taken_at = engine.clock()
         #: Failures of the bus in a row while it was connected, and when the last one was.
         self._bus_failures = 0
@@ -248,10 +251,15 @@ class PartitionLoop:
         if inbox is None:
             raise InvariantError("a partition is served before it was taken")
         limit = self._engine.limits.batch
+        if self._gives_way:
+            limit = min(limit, pace.BATCH)
+            await asyncio.sleep(pace.pause_s(self._took_s))
         deliveries = await inbox.next(limit, 0 if self._commands else self._wait_s())
         commands = [self._commands.popleft() for _ in range(min(limit, len(self._commands)))]
+        began = monotonic()
         try:
             await self._handle(inbox, deliveries, commands)
+            self._took_s = monotonic() - began
         except BaseException:
             # Not answered: they are decided again when the partition is taken again.
             for command in reversed(commands):
@@ -293,6 +301,7 @@ class PartitionLoop:
         self._bus_failures = 0
         await inbox.ack(deliveries)
         self._settle(turn)
+        self._gives_way = self._engine.pace.gives_way(turn.states)
 
     async def _due_timers(self, inbox: Inbox, now: datetime) -> list[tuple[str, SetTimer]]:
         """Timers that may fire: the inbox has been read past their due time."""
