@@ -169,13 +169,7 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:
     """A result as the core takes it."""
     if not _is_sendable(message.output):
-        # It was done, and nobody could be told with which result: not a compensation, either.
-        error_info = ErrorInfo(
-            type="bad_result", message="its output has no JSON form", retryable=False
-        )
-        message = message.model_copy(
-            update={"status": ResultStatus.FAILED, "output": None, "error": error_info}
-        )
+        message = without_output(message, "its output has no JSON form")
     error = message.error
     status = _STATUS[message.status]
     return ResultReceived(
@@ -194,6 +188,18 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         started_at=message.started_at,
         has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
     )
+
+
+def without_output(message: ResultMessage, why: str) -> ResultMessage:
+    """It was done, and nobody can be told with which output: not a compensation, either."""
+    error = ErrorInfo(type="bad_result", message=why, retryable=False)
+    update = {
+        "status": ResultStatus.FAILED,
+        "output": None,
+        "error": error,
+        "has_left_effects": True,  # of an instance that completed; an agent's effects are known
+    }
+    return message.model_copy(update=update)
 
 
 def _is_sendable(output: Any) -> bool:
