@@ -309,7 +309,7 @@ class ResultMessage(_Message):
     #: From WORKFLOW_SOURCE: the instance that carried the task out.
     agent: Id
     started_at: Instant | None = None
-    #: From WORKFLOW_SOURCE, not succeeded: not all that it did was undone.
+    #: From WORKFLOW_SOURCE: something is left that was to be undone.
     has_left_effects: bool = False
 
 

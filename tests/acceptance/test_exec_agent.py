@@ -20,7 +20,7 @@ compensation_agents = ["worker"]
 [[workflows.stages]]
 name = "check"
 agents = ["worker"]
-timeout = "1s"
+timeout = "4s"
 """
 
 SCRIPT = """\

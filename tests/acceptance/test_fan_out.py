@@ -24,8 +24,8 @@ SEED = int(os.environ.get("SAGABUS_TEST_SEED", "1"))
 MB = 1024 * 1024
 #: Tasks in flight: what an instance has unless the file says otherwise, and many.
 DEFAULT, MANY = 10, 100
-#: How much slower than alone other instances may be beside ``DEFAULT`` tasks in flight. About 2 is
-#: measured; wide, for machines that do other things too.
+#: How much slower than alone other instances may be beside ``DEFAULT`` tasks in flight. About 1.7
+#: is measured; wide, for machines that do other things too.
 SLOWER = 3.0
 RSS_MB = 600.0
 

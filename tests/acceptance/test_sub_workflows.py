@@ -85,7 +85,7 @@ name = "impatient"
 [[workflows.stages]]
 name = "deliver"
 action = "delivery"
-timeout = "1s"
+timeout = "4s"
 input = {fail = "", slow = "ship"}
 on_timeout = "give_up"
 

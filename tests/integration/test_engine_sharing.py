@@ -17,6 +17,7 @@ from sagabus.settings import Settings
 from tests.support.crew import Crew, Hand, command
 from tests.support.engine import Owner, ended, history_types, running, shorten_grace
 from tests.support.nats_server import NatsServer
+from tests.support.slowness import slowness
 from tests.support.surreal_server import SurrealServer
 from tests.support.worlds import RealWorld, until
 
@@ -47,12 +48,12 @@ class Cluster:
         self.config.write_text(CONFIG)
         self.stack = AsyncExitStack()
 
-    async def join(self, name: str) -> Owner:
+    async def join(self, name: str, lease_s: float = 2.0) -> Owner:
         """One more orchestrator, with connections of its own."""
         store = await open_store(self.database)
         self.stack.push_async_callback(store.close)
         bus = await self.world.connect()
-        owner = Owner(self.config, store, bus, leases=NatsLeases(bus, name))
+        owner = Owner(self.config, store, bus, leases=NatsLeases(bus, name, lease_s))
         self.stack.push_async_callback(owner.stop)
         return await owner.begin()
 
@@ -68,7 +69,7 @@ async def open_store(database: SurrealServer) -> SurrealStore:
 
 @pytest.fixture
 async def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Cluster]:
-    shorten_grace(monkeypatch, 0.1)
+    shorten_grace(monkeypatch, 60)
     async with AsyncExitStack() as stack:
         nats = stack.enter_context(NatsServer(tmp_path / "nats"))
         database = stack.enter_context(SurrealServer(tmp_path / "db"))
@@ -117,7 +118,7 @@ async def test_two_share_the_partitions_and_the_other_goes_on_when_one_is_killed
             return served(second) == set(range(PARTITIONS))
 
         await until(is_taken_over)
-        assert monotonic() - began < TAKE_OVER_S
+        assert monotonic() - began < TAKE_OVER_S * slowness()
         await asyncio.gather(
             *(second.facade.approve_stage(name, "ship", by="ann") for name in names[12:])
         )
@@ -140,17 +141,16 @@ async def until_all_wait(cluster: Cluster, names: list[str]) -> None:
 
 
 async def test_one_that_ends_in_good_order_hands_over_at_once(cluster: Cluster) -> None:
-    first, second = await cluster.join("first"), await cluster.join("second")
+    # Nobody could wait for the end of these leases.
+    first, second = await cluster.join("first", 600), await cluster.join("second", 600)
     await until_shared(first, second)
     await first.facade.start("gated", id="i1")
-    began = monotonic()
     await first.stop()
 
     async def is_taken_over() -> bool:
         return len(served(second)) == PARTITIONS
 
     await until(is_taken_over)
-    assert monotonic() - began < TAKE_OVER_S
     hand = Hand(await cluster.world.link())
     task = await hand.take("devops")
     await hand.run(task)

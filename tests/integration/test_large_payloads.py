@@ -113,7 +113,7 @@ class Scene:
 async def scene(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
-    shorten_grace(monkeypatch, 0.1)
+    shorten_grace(monkeypatch, 60)
     config = tmp_path / "workflows.toml"
     config.write_text(CONFIG)
     async with open_world(request.param, tmp_path) as world, owners(config, world) as own:

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -132,6 +132,18 @@ class MortalBus(Mortal):
         self.life.step("publish.after")
 
 
+class Clock:
+    """The time of day as an owner sees it: ``ahead`` of everybody else's where a test says so."""
+
+    def __init__(self, ahead: timedelta = timedelta()) -> None:
+        self.ahead = ahead
+        self.reads = 0
+
+    def __call__(self) -> datetime:
+        self.reads += 1
+        return datetime.now(UTC) + self.ahead
+
+
 class Owner:
     """One orchestrator that can be killed: then it neither does nor cleans up anything more."""
 
@@ -147,7 +159,9 @@ class Owner:
         hurry: float = HURRY,
         kv: KeyValues | None = None,
         holds: HoldBook | None = None,
+        ahead: timedelta = timedelta(),
     ) -> None:
+        self.clock = Clock(ahead)
         self.life = life or Life()
         self.bus = bus
         self.store: Any = Mortal(store, self.life)
@@ -170,6 +184,7 @@ class Owner:
             metrics=self.metrics,
             event_log=EventLog("critical"),
             limits=limits,
+            clock=self.clock,
         )
         self.ownership = Ownership(self.engine, mortal_leases)
         following = Following(

@@ -118,3 +118,12 @@ def test_only_another_instance_says_that_it_has_left_something(source: str, left
         has_left_effects=True,
     )
     assert result_event(message, source, AT).has_left_effects is left
+
+
+def test_output_that_cannot_be_sent_on_leaves_what_the_instance_that_gave_it_has_done() -> None:
+    unsendable = ResultMessage(
+        task="build-1-0", attempt=1, status=ResultStatus.SUCCEEDED, output=2**70, agent="i2"
+    )
+    told = result_event(unsendable, WORKFLOW_SOURCE, AT)
+    assert (told.status, told.error_type, told.has_left_effects) == ("failed", "bad_result", True)
+    assert not result_event(unsendable, "devops", AT).has_left_effects

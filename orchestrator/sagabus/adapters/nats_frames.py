@@ -11,9 +11,6 @@ from nats.aio.client import Client
 
 MSG_ID = "Nats-Msg-Id"
 
-#: What would end a subject or a line within the frame.
-_FORBIDDEN = frozenset(" \t\r\n")
-
 
 def message_frame(subject: str, data: bytes, msg_id: str, reply: str) -> tuple[bytes, bytes, bytes]:
     """One message with its id, in three pieces to be joined; without ``reply`` none is asked for.
@@ -40,7 +37,8 @@ def ack_frame(token: str) -> bytes:
 
 
 def _check(text: str) -> None:
-    if not _FORBIDDEN.isdisjoint(text) or not text.isascii():
+    # What would end the subject or its line; a set of these takes ten times as long.
+    if " " in text or "\t" in text or "\r" in text or "\n" in text or not text.isascii():
         raise nats_errors.BadSubjectError
 
 

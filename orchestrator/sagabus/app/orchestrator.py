@@ -283,7 +283,8 @@ class Orchestrator(Commands):
         values = dict(parameters or {})
         check_parameters(values, MAX_MESSAGE_BYTES)  # what can be sent at all; the rest later
         message = CommandMessage(
-            command=command or secrets.token_hex(16),
+            # Unique within the instance: its first command may have its id.
+            command=command or (instance_id if is_fresh_id else secrets.token_hex(16)),
             name="start",
             arguments={"workflow": workflow, "parameters": values},
             by=by,

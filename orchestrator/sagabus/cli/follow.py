@@ -76,10 +76,11 @@ def entries(api: Api, instance_id: str) -> Iterator[dict[str, Any]]:
 
 
 def exit_code(instance: dict[str, Any]) -> int:
-    """0 completed, 3 with failures that were handled, 1 any other end."""
+    """0 completed, 3 with failures that were handled or left something, 1 any other end."""
     if instance["status"] != "completed":
         return 1
-    return 3 if instance["handled_failures"] else 0
+    is_partial = instance["rollback"] == "partial"
+    return 3 if instance["handled_failures"] or is_partial else 0
 
 
 def say_end(instance: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from sagabus.core import saga
 from sagabus.core.effects import has_effects
-from sagabus.core.ending import end_news, undo_news
 from sagabus.core.events import EndAsked, UndoRequested
 from sagabus.core.instance import Failure, InstanceStatus
+from sagabus.core.news import end_news, undo_news
 from sagabus.core.parking import unpark
 from sagabus.core.pausing import follow
 from sagabus.core.stages import is_forward
@@ -52,6 +52,6 @@ def tell_again(t: Transition, event: EndAsked) -> Ignored | None:
     if t.row.parent != event.parent:
         return Ignored("nothing_to_tell")
     if t.row.status.is_terminal:
-        return Ignored("told_again", commands=(end_news(t, event.parent),))
+        return Ignored("told_again", commands=(end_news(t.row, event.parent),))
     is_changed = follow(t, event.parent, is_paused=event.is_paused)
     return None if is_changed else Ignored("nothing_to_tell")

@@ -3,9 +3,9 @@
 from typing import Any
 
 from sagabus.core import gates, routes, saga, stages
-from sagabus.core.commands import TellParent
 from sagabus.core.definition import TemplateError
-from sagabus.core.instance import Instance, InstanceStatus, ParentRef
+from sagabus.core.instance import InstanceStatus
+from sagabus.core.news import tell_above
 from sagabus.core.scope import end_error, scope_of
 from sagabus.core.transition import Transition
 from sagabus.errors import InvariantError
@@ -21,10 +21,10 @@ def settle(t: Transition) -> None:
         else:
             gates.keep_clock(t)
     if row.outcome is not None and not row.status.is_terminal and not row.parked:
-        _end(t, row.outcome)
+        _end(t)
 
 
-def _end(t: Transition, outcome: InstanceStatus) -> None:
+def _end(t: Transition) -> None:
     row = t.row
     last = t.definition.on_end
     if last is not None and routes.standing(row, last, 1) is None:
@@ -38,18 +38,14 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
         return
     if row.in_flight:
         return  # an undo that came late
-    # Read again: while the last stage ran, an undo that came late may have failed.
-    row.status = outcome if row.undo_order is None else saga.outcome(t)
+    row.status = saga.outcome(t)  # a late undo may have failed since the end began
     row.paused = None
     row.ended_at = t.at
     row.deadline_at = None
     row.remaining_s = None
     _render_output(t)
     _record_end(t)
-    if row.undo_parent is not None:
-        t.do(undo_news(row, row.undo_parent))
-    elif row.parent is not None:
-        t.do(end_news(t, row.parent))
+    tell_above(t)
 
 
 def _render_output(t: Transition) -> None:
@@ -70,35 +66,18 @@ def _render_output(t: Transition) -> None:
         t.row.warnings += [f"output: {each}" for each in definition.output_schema.problems(given)]
 
 
-def undo_news(row: Instance, parent: ParentRef) -> TellParent:
-    """What the instance above is told that asked to have this one undone."""
-    if row.effects_left:
-        return TellParent(parent, "failed", error=row.error, has_left_effects=True)
-    return TellParent(parent, "succeeded")
-
-
-def end_news(t: Transition, parent: ParentRef) -> TellParent:
-    """What the instance above is told of the end of this one."""
-    row = t.row
-    if row.status is InstanceStatus.COMPLETED:
-        return TellParent(parent, "succeeded", row.output)
-    return TellParent(
-        parent,
-        "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
-        error=row.error,
-        has_left_effects=bool(row.effects_left),
-    )
-
-
 def _record_end(t: Transition) -> None:
     """Announce the status an instance ended with."""
     row = t.row
     duration_s = (t.at - row.created_at).total_seconds()
+    failed_compensations = list(row.failed_compensations)
     match row.status:
         case InstanceStatus.COMPLETED:
-            data = {"status": row.status, "duration_s": duration_s}
+            data: dict[str, Any] = {"status": row.status, "duration_s": duration_s}
             if row.handled_failures:
                 data["handled_failures"] = row.handled_failures
+            if row.failed_compensations:
+                data |= {"rollback": row.rollback, "failed_compensations": failed_compensations}
             t.record("WorkflowCompleted", data)
             return
         case InstanceStatus.ROLLED_BACK:
@@ -114,7 +93,7 @@ def _record_end(t: Transition) -> None:
         {
             "status": row.status,
             "rollback": row.rollback,
-            "failed_compensations": list(row.failed_compensations),
+            "failed_compensations": failed_compensations,
             "effects_left": list(row.effects_left),
             "duration_s": duration_s,
         },

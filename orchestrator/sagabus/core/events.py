@@ -43,7 +43,7 @@ class ResultReceived:
     is_retryable: bool = True
     retry_after_s: float | None = None
     started_at: datetime | None = None
-    #: A child that failed says whether it left anything; an agent does not.
+    #: A child says whether something is left that was to be undone; an agent does not.
     has_left_effects: bool = False
 
 

@@ -253,7 +253,6 @@ class StageRun:
     #: Undos that failed, by task id, to be tried again.
     undo_again: list[str] = field(default_factory=list)
 
-
     @property
     def lap(self) -> int:
         """The pass that it counts as."""

@@ -32,12 +32,7 @@ def receive(t: Transition, event: ResultReceived) -> Ignored | None:
         settle(t, attempt)
     _take(t, attempt, event)
     if event.status == "succeeded":
-        _keep_output(t, attempt, event)
-        close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
-        if attempt.kind == "task":
-            stages.task_succeeded(t, attempt)
-        else:
-            saga.undo_succeeded(t, attempt)
+        _succeed(t, attempt, event)
     else:
         _fail(t, attempt, event)
     return None
@@ -50,6 +45,17 @@ def _hold(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | N
     why = f"{event.agent} says {event.error_type or event.status}: {event.error_message}"
     hold(t, attempt, why)
     return None
+
+
+def _succeed(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
+    _keep_output(t, attempt, event)
+    close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
+    if attempt.kind == "task":
+        stages.task_succeeded(t, attempt)
+    else:
+        saga.undo_succeeded(t, attempt)
+    if event.has_left_effects:
+        saga.learn_of_effects(t, attempt)
 
 
 def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sagabus.core import resources
-from sagabus.core.commands import TellParent
 from sagabus.core.definition import FAIL, Compensation, TemplateError
 from sagabus.core.effects import effects_left, needs_undo
 from sagabus.core.instance import (
@@ -25,6 +24,7 @@ from sagabus.core.instance import (
     task_id,
     undo_id,
 )
+from sagabus.core.news import tell_above
 from sagabus.core.parking import park
 from sagabus.core.scope import is_true, scope_of
 from sagabus.core.tasks import (
@@ -291,8 +291,12 @@ def _mark_undone(run: StageRun) -> None:
 
 
 def outcome(t: Transition) -> InstanceStatus:
-    """What an undone instance ends with; says how far it was undone, and what is left."""
+    """What an instance ends with; says how far it was undone, and what is left."""
     row = t.row
+    if row.undo_order is None:  # it went forward to its end; what failed was an undo below it
+        if row.failed_compensations:
+            row.rollback = "partial"
+        return InstanceStatus.COMPLETED
     row.effects_left = effects_left(t)
     is_undone = any(run.undo_sent for run in row.runs.values())
     if row.failed_compensations or (is_undone and row.effects_left):
@@ -367,10 +371,9 @@ def go_on(t: Transition, run: StageRun) -> None:
 def correct_end(t: Transition) -> None:
     """After news that came after the end: what the instance says of itself stays true."""
     row = t.row
-    if row.status is InstanceStatus.COMPLETED:
-        return  # what it did is meant to stand
     said = row.status, row.rollback, len(row.effects_left)
-    is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
+    # What is being undone now is neither left nor gone; what completed is meant to stand.
+    is_told = row.in_flight == 0 and row.status is not InstanceStatus.COMPLETED
     if is_told:
         row.effects_left = effects_left(t)
     is_undone = any(run.undo_sent for run in row.runs.values())
@@ -382,9 +385,8 @@ def correct_end(t: Transition) -> None:
         row.rollback = "full"
     if (row.status, row.rollback, len(row.effects_left)) != said:  # it has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
-        parent = row.undo_parent or row.parent
-        if parent is not None and (row.effects_left or row.rollback == "partial"):
-            t.do(TellParent(parent, "failed", error=row.error, has_left_effects=True))
+        if row.effects_left or row.rollback == "partial":
+            tell_above(t)
 
 
 def learn_of_effects(t: Transition, attempt: Attempt) -> bool:

@@ -10,6 +10,7 @@ from sagabus.observe.event_log import EventLog
 from sagabus.observe.metrics import Metrics
 from sagabus.ports import Bus, HistoryEntry, KeyValues, Policies, Store
 from sagabus.runtime.holds import Holds
+from sagabus.runtime.pace import Pace
 from sagabus.runtime.presence import Presence
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
@@ -55,6 +56,7 @@ class Engine:
     metrics: Metrics
     event_log: EventLog
     limits: Limits = Limits()
+    pace: Pace = field(default_factory=Pace)
     clock: Callable[[], datetime] = utc_now
     holds: Holds = field(default_factory=Holds)
     listeners: list[Listener] = field(default_factory=list)

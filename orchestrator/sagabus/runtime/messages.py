@@ -161,10 +161,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
     """A result as the core takes it."""
     problem = _problem_of(message)
     if problem is not None:
-        # It was done, and nobody could be told with which result: not a compensation, either.
-        error_info = ErrorInfo(type="bad_result", message=problem, retryable=False)
-        changes: dict[str, Any] = {"output": None, "resources": [], "error": error_info}
-        message = message.model_copy(update={"status": ResultStatus.FAILED, **changes})
+        message = without_output(message, problem)
     error = message.error
     status = _STATUS[message.status]
     return ResultReceived(
@@ -184,6 +181,19 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         started_at=message.started_at,
         has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
     )
+
+
+def without_output(message: ResultMessage, why: str) -> ResultMessage:
+    """It was done, and nobody can be told with which output: not a compensation, either."""
+    error = ErrorInfo(type="bad_result", message=why, retryable=False)
+    update: dict[str, Any] = {
+        "status": ResultStatus.FAILED,
+        "output": None,
+        "resources": [],
+        "error": error,
+        "has_left_effects": True,  # of an instance that completed; an agent's effects are known
+    }
+    return message.model_copy(update=update)
 
 
 def _problem_of(message: ResultMessage) -> str | None:

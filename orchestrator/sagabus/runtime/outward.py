@@ -41,7 +41,12 @@ from sagabus_agents.wire import (
 log = structlog.get_logger(__name__)
 
 
-async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], None]) -> None:
+async def carry_out(
+    bus: Bus,
+    turn: Turn,
+    answers: Sequence[tuple[Item, Answer]],
+    set_timer: Callable[[str, SetTimer], None],
+) -> None:
     """Tell everybody. What fails here is told again when the partition is taken again."""
     for instance, command in turn.changes.commands:
         if isinstance(command, SetTimer):
@@ -52,7 +57,7 @@ async def carry_out(bus: Bus, turn: Turn, set_timer: Callable[[str, SetTimer], N
     if events or turn.changes.tasks or turn.resends:
         tasks = await store_payloads(bus, [*turn.changes.tasks, *turn.resends])
         await bus.publish(events, tasks)
-    for item, answer in turn.answers():
+    for item, answer in answers:
         await _reply(bus, item, answer)
     for dead in turn.dead:
         log.warning("dead_letter", workflow_id=dead.instance, reason=dead.reason, role=dead.role)

@@ -19,7 +19,7 @@ import structlog
 
 from sagabus.core.commands import SetTimer
 from sagabus.core.events import DatabaseRestored
-from sagabus.core.instance import InstanceState
+from sagabus.core.instance import Answer, InstanceState
 from sagabus.core.timers import timers_of
 from sagabus.errors import (
     BusUnavailableError,
@@ -30,10 +30,12 @@ from sagabus.errors import (
     StoreUnavailableError,
 )
 from sagabus.ports import Batch, Delivery, Inbox, Mark
+from sagabus.runtime import pace
 from sagabus.runtime.engine import Engine, LocalCommand
 from sagabus.runtime.intake import Intake
 from sagabus.runtime.keeping_back import KeepingBack
 from sagabus.runtime.outward import carry_out
+from sagabus.runtime.reading import Item
 from sagabus.runtime.restoring import refuse_outdated
 from sagabus.runtime.retelling import tell_again
 from sagabus.runtime.roster import Key, Roster
@@ -71,6 +73,8 @@ class PartitionLoop:
         self._timers = TimerQueue()
         self._caught_up = False
         self._read_until: datetime | None = None
+        self._gives_way = False
+        self._took_s = 0.0
         self._taken_at = engine.clock()
         #: Failures of the bus in a row while it was connected, and when the last one was.
         self._bus_failures = 0
@@ -299,10 +303,15 @@ class PartitionLoop:
         if inbox is None:
             raise InvariantError("a partition is served before it was taken")
         limit = self._engine.limits.batch
+        if self._gives_way:
+            limit = min(limit, pace.BATCH)
+            await asyncio.sleep(pace.pause_s(self._took_s))
         deliveries = await inbox.next(limit, 0 if self._commands else self._wait_s())
         commands = [self._commands.popleft() for _ in range(min(limit, len(self._commands)))]
+        began = monotonic()
         try:
             await self._handle(inbox, deliveries, commands)
+            self._took_s = monotonic() - began
         except BaseException:
             # Not answered: they are decided again when the partition is taken again.
             for command in reversed(commands):
@@ -343,6 +352,7 @@ class PartitionLoop:
         kept = await self._store_and_tell(turn)
         await inbox.ack(deliveries)
         self._settle(turn)
+        self._gives_way = self._engine.pace.gives_way(turn.states)
         for key, is_new in kept:
             self._roster.keep_back(key, is_new=is_new)
 
@@ -352,10 +362,11 @@ class PartitionLoop:
     async def _store_and_tell(self, turn: Turn) -> list[tuple[Key, bool]]:
         """Commit a turn, then carry it out; gives the attempts that a hold kept back."""
         await self._commit(turn)
-        self._tell_here(turn)
+        answers = turn.answers()
+        self._tell_here(turn, answers)
         kept = self._keeping_back.sift(turn)
         try:
-            await carry_out(self._engine.bus, turn, self._timers.add)
+            await carry_out(self._engine.bus, turn, answers, self._timers.add)
         finally:
             self._record(turn)  # it is stored, whoever has heard of it
         self._published = self._batch
@@ -428,9 +439,9 @@ class PartitionLoop:
         if not await store.is_committed(batch.partition, batch.epoch, batch.number):
             await store.commit(batch)
 
-    def _tell_here(self, turn: Turn) -> None:
+    def _tell_here(self, turn: Turn, answers: Sequence[tuple[Item, Answer]]) -> None:
         """Answer and tell who is in this process: that needs no bus."""
-        for item, answer in turn.answers():
+        for item, answer in answers:
             if item.local is not None and not item.local.answer.done():
                 item.local.answer.set_result(answer)
         for listener in self._engine.listeners:

@@ -16,15 +16,13 @@ import structlog
 from sagabus.core.instance import Attempt, InstanceState, TaskStatus
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Bus, OutgoingTask
-from sagabus.runtime.messages import task_body
+from sagabus.runtime.messages import task_body, without_output
 from sagabus.runtime.reading import Dead, Item, Reading
 from sagabus.runtime.turn import Turn
 from sagabus_agents.wire import (
     MAX_INLINE_BYTES,
     MAX_PAYLOAD_BYTES,
-    ErrorInfo,
     ResultMessage,
-    ResultStatus,
     result_payload_name,
     task_payload_name,
     task_subject,
@@ -141,9 +139,7 @@ async def _complete(
 
 
 def _failed(item: Item, message: ResultMessage, why: str) -> Item:
-    error = ErrorInfo(type="bad_result", message=why, retryable=False)
-    update = {"status": ResultStatus.FAILED, "output": None, "error": error}
-    return replace(item, message=message.model_copy(update=update))
+    return replace(item, message=without_output(message, why))
 
 
 async def forget_payloads(bus: Bus, turn: Turn) -> None:

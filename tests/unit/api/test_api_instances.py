@@ -148,6 +148,40 @@ async def test_history_is_paged(client, orchestrator):
     assert rest["items"][0]["seq"] == 2
 
 
+async def tasks_of(client, **params):
+    page = (await client.get(f"{BASE}/run-1/tasks", params=params)).json()
+    return [each["task"] for each in page["items"]], page["next_offset"]
+
+
+async def test_tasks_are_paged_and_the_last_page_leads_nowhere(client, orchestrator):
+    await orchestrator.start("deploy_pipeline", id="run-1")
+    for _ in range(2):
+        await orchestrator.succeed("run-1")
+    await orchestrator.fail("run-1")
+    await orchestrator.succeed("run-1")
+    every = [
+        *("provision-1-0", "migrate_db-1-0", "smoke_test-1-0"),
+        *("migrate_db-1-0-undo-0", "provision-1-0-undo-0"),
+    ]
+    assert await tasks_of(client) == (every, None)
+    assert await tasks_of(client, limit=2) == (every[:2], 2)
+    assert await tasks_of(client, limit=2, offset=2) == (every[2:4], 4)
+    assert await tasks_of(client, limit=2, offset=4) == (every[4:], None)
+    assert await tasks_of(client, limit=5) == (every, None)
+    assert await tasks_of(client, offset=5) == ([], None)
+    of_stage = [every[0], every[4]]
+    assert await tasks_of(client, stage="provision", limit=1) == (of_stage[:1], 1)
+    assert await tasks_of(client, stage="provision", limit=1, offset=1) == (of_stage[1:], None)
+
+
+@pytest.mark.parametrize("params", [{"limit": 0}, {"limit": 10_001}, {"offset": -1}])
+async def test_pages_that_cannot_be_are_refused(client, orchestrator, params):
+    await orchestrator.start("deploy_pipeline", id="run-1")
+    reply = await client.get(f"{BASE}/run-1/tasks", params=params)
+    assert reply.status_code == 422
+    assert next(iter(params)) in reply.json()["message"]
+
+
 async def test_waiting_for_an_instance_ends_with_it(client, orchestrator):
     await orchestrator.start("release", id="run-1")
     still = await client.get(f"{BASE}/run-1", params={"wait": 0.01})

@@ -17,6 +17,7 @@ from sagabus.core.instance import (
 )
 from sagabus.core.transition import Decision
 from tests.unit.core.agents import Agents
+from tests.unit.core.judgement import check_order
 
 S = InstanceStatus
 #: By then what was asked has arrived, however often it was lost; or where nothing is lost.
@@ -41,6 +42,8 @@ class Witness:
         self.parked_by_people: set[str] = set()
         #: Instances that were told to end, which ends their pause.
         self.cancelled: set[str] = set()
+        #: Instances that told the one above something that was lost on the way.
+        self.unheard: set[str] = set()
         self._started: Counter[str] = Counter()
         self._undone: Counter[str] = Counter()
         #: How instances ended for the first time, with what they gave.
@@ -142,7 +145,7 @@ class Witness:
             if undo.task in late or undo.created_at != state.row.updated_at:
                 continue
             self._check_reason(definition, state, undo)
-            _check_order(state, undo, late.union(each.task for each in opened[position:]))
+            check_order(state, undo, late.union(each.task for each in opened[position:]))
 
     def _check_reason(self, definition: Definition, state: InstanceState, undo: Attempt) -> None:
         compensation = definition.stages[undo.stage].compensation
@@ -196,6 +199,7 @@ class Witness:
                     if attempt.is_child:
                         self._judge_child(state, attempt, family)
             self._judge_undone(state, family, agents, where)
+            self._judge_revised(row, family)
             self._judge_once(state)
             self.seen[f"{'top' if row.parent is None else 'below'} {row.status.value}"] += 1
             self.seen[f"rollback {row.rollback}"] += 1
@@ -245,6 +249,15 @@ class Witness:
     def _judge_completed(self, state: InstanceState, agents: Agents) -> None:
         if state.row.undo_parent is None:
             assert not agents.effects.undone, "completed, and something was undone"
+
+    def _judge_revised(self, row: Instance, family: Mapping[str, InstanceState]) -> None:
+        """Who is told that something is left after all says so too."""
+        told = row.undo_parent or row.parent
+        is_revised = row.rollback == "partial" and row.id in self._revised
+        if told is not None and is_revised and row.id not in self.unheard:
+            above = family[told.instance]
+            named = [each["task"] for each in above.row.failed_compensations]
+            assert told.task in named, f"{above.row.workflow} does not say what {told.task} left"
 
     def _is_halted(self, row: Instance) -> bool:
         is_halting = self._definitions[row.digest].saga_on_failure == "halt"
@@ -327,19 +340,3 @@ def _sent(decisions: Sequence[Decision], late: set[str]) -> tuple[list[str], lis
             elif isinstance(command, UndoChild):
                 others.append(command.parent.task.split("-")[0])
     return forward, others
-
-
-def _check_order(state: InstanceState, undo: Attempt, late: set[str]) -> None:
-    order = _order(state, undo)
-    for task, tries in state.attempts.items():
-        other = tries[-1]
-        if other.kind == "task" or task == undo.task:
-            continue
-        if _order(state, other) > order:
-            assert not other.is_open, f"{undo.task} is sent while {task} is in flight"
-        elif _order(state, other) < order:
-            assert task in late, f"{undo.task} is sent after {task}, and its stage ended later"
-
-
-def _order(state: InstanceState, attempt: Attempt) -> int:
-    return state.row.runs[f"{attempt.stage}-{attempt.pass_}"].ended_order

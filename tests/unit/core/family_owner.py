@@ -204,6 +204,9 @@ class Owner:
         count = ends.get(point or "", len(said))
         for instance, command in said[:count]:
             self._carry_out(instance, command)
+        self._world.witness.unheard.update(
+            instance for instance, command in said[count:] if isinstance(command, TellParent)
+        )
         if point is not None and self._rng.random() < 0.3:
             # It says the rest when it wakes up, and does not know that it has lost its partition.
             late_s = self._rng.random() * 60
@@ -344,22 +347,25 @@ class Owner:
             case StartChild() | UndoChild() | CommandChild() | TellParent():
                 if isinstance(command, CommandChild) and command.name == "cancel":
                     world.witness.check_cancel(command)
-                self._say(self._entry(instance, command))
+                is_said = self._say(self._entry(instance, command))
+                if isinstance(command, TellParent) and not is_said:
+                    world.witness.unheard.add(instance)
 
     def _entry(self, instance: str, command: Neighbourly) -> Entry:
         if isinstance(command, TellParent):
             return command.parent.instance, partial(_result, command, instance, self._clock)
         return command.child, command
 
-    def _say(self, entry: Entry) -> None:
+    def _say(self, entry: Entry) -> bool:
         if self._clock.fault(0.06):
-            return
+            return False
         owner = self._world.owner_of(entry[0])
         delay_s = self._rng.random() ** 8 * (60 if self._clock.fault(0.05) else 1)
         at = max(self._arrives.get(owner._number, 0.0), self._clock.now + delay_s)
         self._arrives[owner._number] = at
         for _ in range(2 if self._clock.fault(0.06) else 1):
             self._clock.later(at - self._clock.now, self._world.hear, entry)
+        return True
 
 
 def _result(told: TellParent, instance: str, clock: Clock, _: bool) -> ResultReceived:

@@ -31,7 +31,7 @@ def check_undo(
                 _check_finals(definition, state)
                 if command.attempt.attempt == 1 and command.attempt.task not in late:
                     later = opened[opened.index(command.attempt.task) :]
-                    _check_order(state, command.attempt, late.union(later))
+                    check_order(state, command.attempt, late.union(later))
 
 
 def _check_finals(definition: Definition, state: InstanceState) -> None:
@@ -58,7 +58,8 @@ def _check_reason(definition: Definition, state: InstanceState, undo: Attempt) -
     assert has_reason, f"{undo.task} is sent, and {task} never ran"
 
 
-def _check_order(state: InstanceState, undo: Attempt, late: set[str]) -> None:
+def check_order(state: InstanceState, undo: Attempt, late: set[str]) -> None:
+    """Nothing of a stage that ended later is in flight, and nothing of an earlier one was sent."""
     order = _order(state, undo)
     for task, tries in state.attempts.items():
         other = tries[-1]

@@ -3,8 +3,9 @@
 from sagabus.core.definition import Items, RetryPolicy
 from sagabus.core.subworkflows import ask_again
 from sagabus.core.timers import timers_of
+from tests.unit.core.family_scene import Family, child_stage
 from tests.unit.core.scene import Says, Scene, core, graph, seconds, sequence, stage
-from tests.unit.core.test_subworkflows import BELOW, Family, child_stage
+from tests.unit.core.test_subworkflows import BELOW
 
 
 def test_results_are_taken_and_nothing_more_is_sent() -> None:

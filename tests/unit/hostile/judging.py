@@ -10,30 +10,22 @@ from sagabus.errors import InvalidConfigError, InvalidRequestError
 from sagabus.rehearsal import simulator
 from sagabus.rehearsal.report import lines_of
 from sagabus.rehearsal.script import Script
+from tests.support.slowness import REFERENCE_S, piece_of_work
 
 _T = TypeVar("_T")
 
 #: Processor time for one file, on a machine as quick as the one that ``REFERENCE_S`` is of.
 LIMIT_S: Final = 1.0
-REFERENCE_S: Final = 0.02
 MAX_LINES: Final = 200
 MAX_EVENTS: Final = 2_000
-
-
-def reference_s() -> float:
-    """How long a fixed piece of work takes here, now."""
-    began = time.thread_time()
-    total = 0
-    for number in range(200_000):
-        total += number % 7
-    return time.thread_time() - began
 
 
 #: Where no line says more than the file does.
 _OF_THE_WHOLE: Final = ("larger than", "more than", "in one file", "there is no such file")
 
 
-SLOWNESS: Final = max(1.0, min(reference_s() for _ in range(5)) / REFERENCE_S)
+#: Of the processor alone, whoever else uses it.
+SLOWNESS: Final = max(1.0, min(piece_of_work(time.thread_time) for _ in range(5)) / REFERENCE_S)
 
 
 def within(limit_s: float, work: Callable[[], _T]) -> _T:

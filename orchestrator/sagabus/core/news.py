@@ -1,0 +1,34 @@
+"""What the instance above is told: how one that carries out a stage of it ended, or was undone."""
+
+from sagabus.core.commands import TellParent
+from sagabus.core.instance import Instance, InstanceStatus, ParentRef
+from sagabus.core.transition import Transition
+
+
+def tell_above(t: Transition) -> None:
+    """Tell whoever is above, if there is one, of the end as it stands now."""
+    row = t.row
+    if row.undo_parent is not None:
+        t.do(undo_news(row, row.undo_parent))
+    elif row.parent is not None:
+        t.do(end_news(row, row.parent))
+
+
+def undo_news(row: Instance, parent: ParentRef) -> TellParent:
+    """What the instance above is told that asked to have this one undone."""
+    if row.effects_left or row.rollback == "partial":
+        return TellParent(parent, "failed", error=row.error, has_left_effects=True)
+    return TellParent(parent, "succeeded")
+
+
+def end_news(row: Instance, parent: ParentRef) -> TellParent:
+    """What the instance above is told of the end of this one."""
+    is_partial = row.rollback == "partial"
+    if row.status is InstanceStatus.COMPLETED:
+        return TellParent(parent, "succeeded", row.output, has_left_effects=is_partial)
+    return TellParent(
+        parent,
+        "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
+        error=row.error,
+        has_left_effects=is_partial or bool(row.effects_left),
+    )
