@@ -205,6 +205,7 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
         t.refuse(event.command, f"the instance is paused already{by}")
         return None
     pausing.stop(t, event.by, event.reason, event.command, is_of_workflow=event.is_of_workflow)
+    ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 
@@ -221,6 +222,7 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     else:
         t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
     unpark(t, "invariant")
+    ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 

@@ -124,8 +124,11 @@ def fail(t: Transition, event: FailRequested) -> Ignored | None:
 
 
 def _active_run(t: Transition, stage: str) -> StageRun | None:
-    """The run of a stage that still goes forward; None also where it is only waited for."""
-    if not stages.is_forward(t.row):
+    """The run of a stage that goes forward; None also where it is waited for, or an undo failed."""
+    is_undo_parked = any(
+        each.cause == "compensation_failed" and each.stage == stage for each in t.row.parked
+    )
+    if is_undo_parked or not stages.is_forward(t.row):
         return None
     return next((run for _, run in t.active_runs() if run.stage == stage), None)
 
