@@ -2,6 +2,8 @@
 
 Order and promises are those of the real shell: decide, commit, carry out, acknowledge. After a
 crash the state is what the store holds, and what was not acknowledged comes again.
+
+One file, because the order of its steps is what is simulated.
 """
 
 from collections import deque
