@@ -98,6 +98,11 @@ def event_subject(instance: str, event_type: str) -> str:
     return f"sagabus.event.{instance}.{event_type}"
 
 
+def notice_subject(instance: str) -> str:
+    """Core NATS, best effort: ``NoticeMessage``."""
+    return f"sagabus.notice.{instance}"
+
+
 def dead_subject(role: str, instance: str) -> str:
     """Where what could not be delivered or decoded is kept."""
     return f"sagabus.dead.{role}.{instance}"
@@ -343,7 +348,7 @@ class ClaimVerdict(StrEnum):
 
     RUN = "run"
     SKIP = "skip"  # answered, superseded or cancelled: acknowledge and forget
-    LATER = "later"  # another live agent runs it: nak with ``retry_after_s``
+    LATER = "later"  # another live agent runs it, or its role is paused: nak, ``retry_after_s``
     HOLD = "hold"  # an operator must decide: acknowledge and forget
 
 
@@ -492,6 +497,23 @@ class LifecycleEvent(_Message):
     at: datetime
     workflow: str
     data: dict[str, Any] = Field(default_factory=dict)
+
+
+class NoticeMessage(_Message):
+    """An instance needs an operator, or stands still for too long, on ``notice_subject``."""
+
+    #: ``instance:seq``, the same each time that it is given.
+    id: str
+    instance: Id
+    workflow: str
+    status: str
+    #: Its name, as of ``sagabus why``; a sentence; what to do.
+    cause: str
+    message: str
+    next: str
+    #: When it moved last.
+    since: datetime
+    at: datetime
 
 
 class DeadLetter(_Message):
