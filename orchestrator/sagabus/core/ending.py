@@ -37,7 +37,8 @@ def _end(t: Transition, outcome: InstanceStatus) -> None:
             row.phase = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
         return
     if row.in_flight:
-        return  # an undo that came late
+        row.deadline_at = row.remaining_s = None
+        return  # an undo that came late, or what a person told to stop
     # Read again: while the last stage ran, an undo that came late may have failed.
     row.status = outcome if row.undo_order is None else saga.outcome(t)
     row.paused = None
