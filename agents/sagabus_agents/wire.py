@@ -367,8 +367,9 @@ class CommandMessage(_Message):
     ``arguments`` by ``name``:
 
     - ``start``: ``workflow``, ``parameters``; of an instance that carries out a stage of another
-      one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``
-      ``trace`` and ``paused``, which that one is
+      one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``,
+      ``trace``, ``paused``, which that one is, and ``restored_at``, when that one began again
+      from a backup
     - ``approve``, ``reject``: ``stage``, ``reason``
     - ``answer``: ``stage``, ``data``
     - ``pause``, ``resume``: ``reason``
