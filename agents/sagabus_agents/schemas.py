@@ -23,6 +23,7 @@ MESSAGES: tuple[type[BaseModel], ...] = (
     wire.CommandMessage,
     wire.CommandReply,
     wire.LifecycleEvent,
+    wire.NoticeMessage,
     wire.DeadLetter,
 )
 

@@ -98,6 +98,11 @@ def event_subject(instance: str, event_type: str) -> str:
     return f"sagabus.event.{instance}.{event_type}"
 
 
+def notice_subject(instance: str) -> str:
+    """Core NATS, best effort: ``NoticeMessage``."""
+    return f"sagabus.notice.{instance}"
+
+
 def dead_subject(role: str, instance: str) -> str:
     """Where what could not be delivered or decoded is kept."""
     return f"sagabus.dead.{role}.{instance}"
@@ -343,7 +348,7 @@ class ClaimVerdict(StrEnum):
 
     RUN = "run"
     SKIP = "skip"  # answered, superseded or cancelled: acknowledge and forget
-    LATER = "later"  # another live agent runs it: nak with ``retry_after_s``
+    LATER = "later"  # another live agent runs it, or its role is paused: nak, ``retry_after_s``
     HOLD = "hold"  # an operator must decide: acknowledge and forget
 
 
@@ -362,8 +367,9 @@ class CommandMessage(_Message):
     ``arguments`` by ``name``:
 
     - ``start``: ``workflow``, ``parameters``; of an instance that carries out a stage of another
-      one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``
-      ``trace`` and ``paused``, which that one is
+      one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``,
+      ``trace``, ``paused``, which that one is, and ``restored_at``, when that one began again
+      from a backup
     - ``approve``, ``reject``: ``stage``, ``reason``
     - ``answer``: ``stage``, ``data``
     - ``pause``, ``resume``: ``reason``
@@ -492,6 +498,23 @@ class LifecycleEvent(_Message):
     at: datetime
     workflow: str
     data: dict[str, Any] = Field(default_factory=dict)
+
+
+class NoticeMessage(_Message):
+    """An instance needs an operator, or stands still for too long, on ``notice_subject``."""
+
+    #: ``instance:seq``, the same each time that it is given.
+    id: str
+    instance: Id
+    workflow: str
+    status: str
+    #: Its name, as of ``sagabus why``; a sentence; what to do.
+    cause: str
+    message: str
+    next: str
+    #: When it moved last.
+    since: datetime
+    at: datetime
 
 
 class DeadLetter(_Message):

@@ -33,6 +33,8 @@ VARIABLES: Final[Mapping[str, str]] = {
     "connect_timeout_s": "SAGABUS_CONNECT_TIMEOUT",
     "log_level": "SAGABUS_LOG_LEVEL",
     "log_format": "SAGABUS_LOG_FORMAT",
+    "notice_after_s": "SAGABUS_NOTICE_AFTER",
+    "notice_url": "SAGABUS_NOTICE_URL",
     "secret_key": "SAGABUS_SECRET_KEY",
     "secret_key_file": "SAGABUS_SECRET_KEY_FILE",
 }
@@ -75,6 +77,10 @@ class Settings(BaseModel):
     #: key in ``data_dir`` for an embedded database; no secrets on a server.
     secret_key: SecretStr | None = None
     secret_key_file: Path | None = None
+    #: How long an instance stands still before somebody is told of it.
+    notice_after_s: float = Field(default=900.0, gt=0, le=30 * 86_400)
+    #: Where that is posted; it may hold a token.
+    notice_url: SecretStr | None = None
     #: The database was restored from a backup, and is to be gone on from.
     after_restore: bool = False
     #: Who wants everything paused before anything is sent; None: nobody.
@@ -127,6 +133,13 @@ class Settings(BaseModel):
         for server in (value or "").split(","):
             if server and "://" in server and urlsplit(server).scheme not in _NATS_SCHEMES:
                 raise ValueError(f"{_without_secret(server)!r} is not a nats:// or tls:// address")
+        return value
+
+    @field_validator("notice_url")
+    @classmethod
+    def _web_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("no http:// or https:// address")
         return value
 
     @field_validator("surreal_url")

@@ -37,7 +37,7 @@ STUCK = timedelta(hours=1)
 _ENDS = frozenset(
     {
         *("TaskCompleted", "TaskFailed", "CompensationCompleted", "CompensationFailed"),
-        "TaskRetryScheduled",
+        *("TaskRetryScheduled", "WorkflowParked"),
     }
 )
 _FORWARD = {InstanceStatus.PENDING, InstanceStatus.RUNNING, InstanceStatus.WAITING}
@@ -93,7 +93,7 @@ class Play:
             dict.fromkeys(
                 (each.instance, each.data["task"], each.data["attempt"])
                 for each in told
-                if "attempt" in each.data  # else it was never sent
+                if each.data.get("attempt")  # else it was never sent, or is no attempt
             )
         )
 

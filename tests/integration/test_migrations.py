@@ -141,6 +141,9 @@ async def test_tables_are_schemafull_and_have_their_indexes(
     tables = {
         "audit",
         "audit_head",
+        "hold",
+        "resource",
+        "resource_history",
         "workflow_instances",
         "task_execution",
         "history_event",

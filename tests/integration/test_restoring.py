@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sagabus.core.instance import InstanceStatus, TaskStatus
+from sagabus.core.instance import InstanceStatus, TaskStatus, child_id
 from sagabus.errors import OutdatedStoreError
 from sagabus.ports import Store
 from sagabus.runtime.restoring import take_back
@@ -49,6 +49,15 @@ name = "charge"
 agents = ["billing"]
 classification = "final"
 idempotent = true
+
+[[workflows]]
+name = "above"
+[[workflows.stages]]
+name = "look"
+agents = ["devops"]
+[[workflows.stages]]
+name = "below"
+action = "order"
 """
 
 
@@ -179,6 +188,29 @@ async def test_final_task_that_may_be_done_is_held_until_an_operator_wants_it_se
         await run(hand, task)
         await hand.finish(task)
         assert (await ended(scene.world.store, "i1")).row.status is InstanceStatus.COMPLETED
+
+
+async def test_sub_workflow_of_a_restored_instance_may_have_been_carried_out_too(
+    scene: Scene,
+) -> None:
+    await run_on(scene, "above")
+    scene.restore()
+    scene.world.broker.forget_sent()
+    async with scene.owner(is_after_restore=True) as owner:
+        hand = await scene.hand()
+        for _ in ("above", "below"):
+            task = await hand.take("devops")
+            assert task.message.resent
+            await run(hand, task)
+            await hand.finish(task)
+        child = child_id("i1", "below-1-0", 1)
+
+        async def is_parked() -> bool:
+            row = (await owner.facade.get(child)).row
+            return row.status is InstanceStatus.NEEDS_OPERATOR
+
+        await until(is_parked)
+        assert scene.world.broker.queued_tasks("billing") == []
 
 
 async def test_idempotent_final_task_is_sent_again_as_any_other(scene: Scene) -> None:

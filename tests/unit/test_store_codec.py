@@ -19,6 +19,7 @@ from sagabus.core.instance import (
     Instance,
     InstanceStatus,
     ParentRef,
+    Parked,
     Pause,
     Resource,
     StageRun,
@@ -39,6 +40,8 @@ def _everything() -> Instance:
     run = StageRun("build", 1, StageStatus.FAILED, START, START, ["a-1"], *range(1, 7))
     run = replace(run, gate=gate, error=failure, undo_next=1, undo_sent=2)
     run = replace(run, undo_in_flight=3, undo_failed=4, is_handled=True, items=5)
+    run = replace(run, is_unled=True, is_replaced=True, is_undone_by_hand=True, stands_for=6)
+    run = replace(run, other_arms=["a-1"], undo_again=["build-1-0-undo-0"])
     tried = attempt(
         input={"n": None},
         output=[1, 2.5],
@@ -53,6 +56,8 @@ def _everything() -> Instance:
         ended_at=START,
         due_at=START,
         retry=True,
+        is_once=True,
+        is_held=True,
         acted=True,
         policies=["p"],
         vars={"v": 1},
@@ -92,6 +97,15 @@ def _everything() -> Instance:
         pending=[Firing("b", "a-1")],
         paused=Pause(START, "ann", "later"),
         undo_parent=ParentRef("i", "t-1-0-undo-0", 1),
+        parked=[Parked("after_final", "look", START, "build", "build-1-0", 1)],
+        parked_in=InstanceStatus.COMPENSATING,
+        undo_asked=True,
+        undo_only="build",
+        is_left=True,
+        effects_left=[{"stage": "build"}],
+        dropped=[Firing("c", "a-1")],
+        retries=2,
+        restored_at=START,
     )
     row.runs["build-1"] = run
     return row

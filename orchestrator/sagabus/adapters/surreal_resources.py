@@ -4,6 +4,7 @@ What a change makes of a row is decided here (``resource_rows``), from what is s
 transaction holds only while that is still so, and is tried again where another one came first.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -30,7 +31,10 @@ from sagabus.core.transition import ResourceChange
 from sagabus.errors import StoreUnavailableError
 from sagabus.ports import ANY_RESOURCE, Resource, ResourceEntry, ResourceFilter, ResourcePage
 
-_ATTEMPTS: Final = 10
+#: Others change the same resources, one of them at a time: each wait lets some of them pass.
+_ATTEMPTS: Final = 20
+_WAIT_S: Final = 0.002
+_MAX_WAIT_S: Final = 0.2
 #: What the statement throws.
 _MOVED: Final = "sagabus:resources"
 
@@ -83,7 +87,7 @@ async def run_with_resources(
         StatementError: the database refused; nothing is stored.
         StoreUnavailableError: no connection, or others change the same resources all the time.
     """
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         resources = await _resources(connection, changes) if changes else None
         if resources is None:
             await connection.run(f"{{{statements}}};", **parameters)
@@ -95,6 +99,7 @@ async def run_with_resources(
                 raise
         else:
             return
+        await asyncio.sleep(min(_WAIT_S * 2**attempt, _MAX_WAIT_S))
     raise StoreUnavailableError("resources are changed by others all the time")
 
 

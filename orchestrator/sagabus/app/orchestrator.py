@@ -33,6 +33,7 @@ from sagabus.app.connections import OpenBus, open_bus, open_secret_box, open_sto
 from sagabus.app.dead_letters import DeadLetters
 from sagabus.app.health import VERSION, Health, assess
 from sagabus.app.holds import HoldDesk
+from sagabus.app.notices import Notices
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
 from sagabus.app.why import WhyDesk
@@ -171,7 +172,15 @@ class Orchestrator(Commands):
             await self.holds.refresh()
             if settings.paused_by is not None:
                 await self.holds.begin_held(settings.paused_by)
-            await stack.enter_async_context(self._running())
+            url = settings.notice_url
+            notices = Notices(
+                self._engine,
+                self._ownership,
+                self.why,
+                after_s=settings.notice_after_s,
+                url=None if url is None else url.get_secret_value(),
+            )
+            await stack.enter_async_context(self._running(notices))
             yield self
 
     @classmethod
@@ -203,7 +212,7 @@ class Orchestrator(Commands):
         return cls(engine, ownership, holder, following, registry, holds, bus.url, bus.child)
 
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[None]:
+    async def _running(self, notices: Notices) -> AsyncIterator[None]:
         bus = self._engine.bus
         await self.registry.refresh()
         await bus.ensure(sorted(self._holder.current.roles))
@@ -220,6 +229,7 @@ class Orchestrator(Commands):
                 group.create_task(self.registry.follow()),
                 group.create_task(self.holds.follow()),
                 group.create_task(self._sweeper.run()),
+                group.create_task(notices.run()),
                 group.create_task(self._secrets.run()),
             ]
             if self._child is not None:

@@ -91,6 +91,15 @@ class WhyDesk:
             raise InstanceNotFoundError(f"there is no instance {instance_id!r}")
         return await self._explain(state, around, _MAX_DEPTH)
 
+    async def causes_of(
+        self, states: Sequence[InstanceState]
+    ) -> list[tuple[InstanceState, list[Cause]]]:
+        """The causes of each of these, whose open attempts are known."""
+        around = await self._surroundings()
+        return [
+            (state, causes_of(state, await self._definition(state.row), around)) for state in states
+        ]
+
     async def look(self, workflow: str | None = None) -> Look:
         """All unfinished instances that stand still, of one workflow or all, by cause.
 

@@ -17,7 +17,10 @@ _POLL_S: Final = 30.0
 _TERMINAL: Final = frozenset({"completed", "failed", "rolled_back", "cancelled"})
 _AWAY: Final = frozenset({"unreachable", "store_unavailable", "bus_unavailable"})
 #: Parts of an entry that are shown in this order; the rest stays for ``--json``.
-_SHOWN: Final = ("stage", "task", "role", "agent", "by", "reason", "prompt", "next", "status")
+_SHOWN: Final = (
+    *("stage", "task", "role", "agent", "by", "cause", "outcome", "reason", "prompt", "next"),
+    *("status", "message"),
+)
 
 
 class _Patience:
@@ -98,7 +101,7 @@ def line_of(entry: dict[str, Any]) -> str:
     """One entry of the history for people."""
     data = entry["data"]
     parts = [_part(name, data[name]) for name in _SHOWN if data.get(name)]
-    if data.get("attempt", 1) > 1:
+    if (data.get("attempt") or 1) > 1:
         parts.append(f"attempt={data['attempt']}")
     if "duration_s" in data:
         parts.append(duration(data["duration_s"]))

@@ -50,8 +50,8 @@ def set_(
     if sum(given) != 1:
         raise typer.BadParameter("give VALUE, --json JSON, or --secret with the secret on stdin")
     found = _secret(key) if is_secret else value if document is None else _json(document)
-    document = {"value": found, "is_secret": is_secret, "by": who(), "reason": reason}
-    Api(url).put(_path(key), document)
+    asked = {"value": found, "is_secret": is_secret, "by": who(), "reason": reason}
+    Api(url).put(_path(key), asked)
     say(f"{key} is set")
 
 

@@ -46,12 +46,16 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         return None
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
-    elif attempt.kind == "task" and not stages.is_forward(t.row):
+    elif attempt.kind == "task" and _is_given_up(t, attempt):
         # Settling: whoever ran it is gone, and it is not started again.
         _forget(t, attempt, event)
     else:
         _run(t, attempt, event)
     return None
+
+
+def _is_given_up(t: Transition, attempt: Attempt) -> bool:
+    return not stages.is_forward(t.row) or t.run_of(attempt).ended_at is not None
 
 
 def _not_now(t: Transition, attempt: Attempt, event: ClaimReceived) -> Ignored | None:

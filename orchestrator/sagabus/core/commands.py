@@ -45,6 +45,8 @@ class StartChild:
     by: str
     #: The instance above is paused, and so is this one.
     is_paused: bool
+    #: When the instance above began again from a backup: this one may have been carried out.
+    restored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

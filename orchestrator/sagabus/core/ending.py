@@ -37,7 +37,8 @@ def _end(t: Transition) -> None:
             row.phase = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
         return
     if row.in_flight:
-        return  # an undo that came late
+        row.deadline_at = row.remaining_s = None
+        return  # an undo that came late, or what a person told to stop
     row.status = saga.outcome(t)  # a late undo may have failed since the end began
     row.paused = None
     row.ended_at = t.at

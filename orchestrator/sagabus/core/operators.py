@@ -160,6 +160,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     """End an instance and undo what it did, or leave it; an undo that was parked goes on."""
     row = t.row
     is_parked = row.status is InstanceStatus.NEEDS_OPERATOR
+    is_undoing = is_parked and row.undo_order is not None
     if row.status is InstanceStatus.COMPENSATING and row.paused is not None:
         # What it does is undone already, but for the pause.
         pausing.go_on(t, event.by, event.reason, event.command)
@@ -176,7 +177,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         return None
     if not event.is_undone:
         row.is_left = True
-        row.undo_order = 0  # what is being undone goes on, and nothing else
+        row.undo_order = 0 if is_undoing else None  # what is being undone goes on, and no more
     elif row.undo_order == 0 and saga.is_halted(t):
         row.undo_order = None  # now everything is to be undone
     row.cancel_requested = True
@@ -184,7 +185,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     data = {"by": event.by, "reason": event.reason, "is_undone": event.is_undone}
     t.record("WorkflowCancelRequested", data)
     give_up(t)
-    if is_parked and row.undo_order is not None:
+    if is_undoing and row.undo_order is not None:
         for _, run in t.active_runs():
             saga.end_if_settled(t, run)  # what was told while it was parked
         row.phase = InstanceStatus.COMPENSATING
@@ -205,6 +206,7 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
         t.refuse(event.command, f"the instance is paused already{by}")
         return None
     pausing.stop(t, event.by, event.reason, event.command, is_of_workflow=event.is_of_workflow)
+    ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 
@@ -221,6 +223,7 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     else:
         t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
     unpark(t, "invariant")
+    ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
 

@@ -17,7 +17,15 @@ from sagabus.core.instance import (
 )
 from sagabus.core.scope import width
 from sagabus.core.seen import newer_than, not_active
-from sagabus.core.tasks import close, end_retry, give_result, may_have_acted, release, withdraw
+from sagabus.core.tasks import (
+    GRACE,
+    close,
+    end_retry,
+    give_result,
+    may_have_acted,
+    release,
+    withdraw,
+)
 from sagabus.core.transition import MAX_SENT, Ignored, Transition
 
 
@@ -118,14 +126,19 @@ def fail(t: Transition, event: FailRequested) -> Ignored | None:
     t.record("StageFailRequested", data)
     why = f": {event.reason}" if event.reason else ""
     message = f"failed by {event.by or 'an operator'}{why}"
-    stages.fail_run(t, run, Failure("failed_by_operator", message, run.stage))
+    failure = Failure("failed_by_operator", message, run.stage)
+    saga.end_run(t, run, StageStatus.FAILED, failure)
+    stages.fail_run(t, run, failure)
     _done(t, event)
     return None
 
 
 def _active_run(t: Transition, stage: str) -> StageRun | None:
-    """The run of a stage that still goes forward; None also where it is only waited for."""
-    if not stages.is_forward(t.row):
+    """The run of a stage that goes forward; None also where it is waited for, or an undo failed."""
+    is_undo_parked = any(
+        each.cause == "compensation_failed" and each.stage == stage for each in t.row.parked
+    )
+    if is_undo_parked or not stages.is_forward(t.row):
         return None
     return next((run for _, run in t.active_runs() if run.stage == stage), None)
 
@@ -194,6 +207,16 @@ def _stop(t: Transition, run: StageRun, by: str, reason: str) -> None:
 
 
 def _take_back(t: Transition, attempt: Attempt) -> None:
+    """End an attempt; one that may be acting is told to stop, and its end is waited for.
+
+    What undoes it must not come before it.
+    """
+    has_undo = t.stage(attempt.stage).compensation is not None
+    if has_undo and attempt.status is TaskStatus.RUNNING and not attempt.is_child:
+        withdraw(t, attempt, "withdrawn", is_purged=False)
+        attempt.due_at = attempt.due_at or t.at + GRACE
+        t.change(attempt)
+        return
     if attempt.retry:
         end_retry(t, attempt)
     else:

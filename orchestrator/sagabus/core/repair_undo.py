@@ -52,6 +52,9 @@ def _why_not(t: Transition, event: CompensateRequested) -> str | None:
         return "the instance has neither failed nor ended: cancel it, and what it did is undone"
     if any(each.cause == "intent_unknown" for each in row.parked):
         return "the outcome of a final stage is unknown: resolve it first"
+    is_only_stuck = row.parked and (stages.is_forward(row) or row.undo_order is not None)
+    if is_only_stuck and not failed_runs(t, event.stage):
+        return f"no compensation of stage {event.stage!r} failed: nothing of it can be tried again"
     if not what_would_be_undone(t.definition, t.state, event.stage):
         where = "of it" if event.stage is None else f"of stage {event.stage!r}"
         return f"nothing {where} stands that could be undone"

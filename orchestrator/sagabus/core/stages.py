@@ -247,6 +247,10 @@ def _input(t: Transition, key: str, run: StageRun, stage: Stage, index: int) -> 
 def task_succeeded(t: Transition, attempt: Attempt) -> None:
     """A forward task has succeeded; its attempt is closed."""
     run = release(t, attempt)
+    if run.ended_at is not None:
+        t.record("TaskCompletedLate", {**identity(attempt), "agent": attempt.agent})
+        saga.proceed(t)
+        return
     run.succeeded += 1
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
@@ -279,6 +283,10 @@ def task_failed(
     )
     run = t.run_of(attempt)
     stage = t.stage(run.stage)
+    if run.ended_at is not None:  # by a person, who has told it to stop
+        release(t, attempt)
+        saga.proceed(t)
+        return
     if is_forward(t.row):
         try:
             is_retryable = is_retryable and is_true(

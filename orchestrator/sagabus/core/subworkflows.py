@@ -52,6 +52,7 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
         trace=row.trace,
         by=row.started_by,
         is_paused=row.paused is not None,
+        restored_at=row.restored_at,
     )
 
 

@@ -1,4 +1,7 @@
-"""One attempt of one task, forward or compensation: opened, sent, closed, tried again."""
+"""One attempt of one task, forward or compensation: opened, sent, closed, tried again.
+
+One file, because each of these steps is the counterpart of another: one counts, one gives back.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -128,7 +131,8 @@ def _new_task(
         input=input_,
         claim=stage.kind == "agents" and (stage.is_claimed or t.row.restored_at is not None),
         is_once=stage.is_once,
-        is_inline=run.total <= INLINE_TASKS and _is_small(input_),
+        # What is final has a row of its own from the beginning: intents are looked for there.
+        is_inline=not stage.is_once and run.total <= INLINE_TASKS and _is_small(input_),
         secrets=list(secrets),
         vars=dict(t.row.vars) if t.row.vars and stage.compensation is not None else None,
     )

@@ -8,7 +8,7 @@ One file, because the order of its steps is the promise that it keeps.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -119,6 +119,10 @@ class PartitionLoop:
     def state_of(self, instance: str) -> InstanceState | None:
         """An unfinished instance as far as it is in memory: its row and its open attempts."""
         return self._roster.get(instance)
+
+    def states(self) -> Iterator[InstanceState]:
+        """Every unfinished instance as far as it is in memory."""
+        return self._roster.states()
 
     def submit(self, command: LocalCommand) -> None:
         """Take a command of this process; answered when it is stored."""

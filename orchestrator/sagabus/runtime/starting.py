@@ -31,6 +31,8 @@ class StartArguments(BaseModel):
     trace: str | None = None
     #: The instance above is.
     paused: bool = False
+    #: When that one began again from a backup.
+    restored_at: datetime | None = None
 
 
 def read_arguments(command: CommandMessage) -> StartArguments:
@@ -163,5 +165,6 @@ async def new_instance(
             trace=arguments.trace or command.command,
             parent=arguments.parent,
             root=arguments.root,
+            restored_at=arguments.restored_at,
         )
     )

@@ -45,7 +45,7 @@ async def tell_instance(bus: Bus, instance: str, command: Saying) -> None:
 
 async def _start(bus: Bus, command: StartChild) -> None:
     parameters = command.parameters if isinstance(command.parameters, dict) else {}
-    arguments = {
+    arguments: dict[str, Any] = {
         "workflow": command.workflow,
         "digest": command.digest,
         "parameters": parameters,
@@ -54,6 +54,8 @@ async def _start(bus: Bus, command: StartChild) -> None:
         "trace": command.trace,
         "paused": command.is_paused,
     }
+    if command.restored_at is not None:
+        arguments["restored_at"] = command.restored_at
     size = await _command(bus, command.child, "start", arguments, command.by)
     if size > MAX_MESSAGE_BYTES:
         message = f"the parameters of sub-workflow {command.workflow!r} have {size} bytes"

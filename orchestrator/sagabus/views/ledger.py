@@ -1,5 +1,6 @@
 """The ledger of an instance: one entry for every attempt of every task and compensation."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from sagabus.core.instance import Attempt, InstanceState, StageRun, StageStatus, TaskStatus, run_key
 from sagabus.views.shared import ErrorView, View, error_of, seconds
-from sagabus.views.tasks import in_order
+from sagabus.views.tasks import DeclaredResource, in_order
 
 StepStatus = Literal["running", "completed", "failed", "compensated"]
 
@@ -31,6 +32,8 @@ class LedgerEntry(View):
     input: Any
     output: Any
     artifacts: list[str]
+    #: What it says that there is outside, or is no more.
+    resources: list[DeclaredResource]
     error: ErrorView | None
     agent: str | None
     #: The same for every attempt of a task; what it calls can refuse it twice.
@@ -70,6 +73,7 @@ def _entry(instance: str, attempt: Attempt, *, is_undone: bool) -> LedgerEntry:
         input=attempt.input,
         output=attempt.output,
         artifacts=attempt.artifacts,
+        resources=[DeclaredResource(**asdict(each)) for each in attempt.resources],
         error=error_of(attempt.error),
         agent=attempt.agent,
         idempotency_key=f"{instance}:{attempt.task}",

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from sagabus.core.commands import DispatchTask
 from sagabus.core.definition import Definition
-from sagabus.core.instance import InstanceState, InstanceStatus
+from sagabus.core.instance import InstanceState, InstanceStatus, TaskStatus
 from sagabus.core.transition import Decision
 
 S = InstanceStatus
@@ -48,10 +48,11 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
     is_open = 0
     for tries in state.attempts.values():
         is_open += sum(attempt.is_open for attempt in tries)
-        newest = tries[-1]
-        if newest.is_open:
-            counts = forward if newest.kind == "task" else undo
-            counts[f"{newest.stage}-{newest.pass_}"] += 1
+        # What a person told to stop may still be at work beside its successor.
+        for attempt in tries:
+            if attempt.is_open:
+                counts = forward if attempt.kind == "task" else undo
+                counts[f"{attempt.stage}-{attempt.pass_}"] += 1
     assert (row.status is S.NEEDS_OPERATOR) == bool(row.parked) == (row.parked_in is not None)
     in_flight = sum(forward.values()) + sum(undo.values())
     assert row.open_attempts == is_open, f"open_attempts {row.open_attempts}, really {is_open}"
@@ -63,13 +64,14 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
         assert run.in_flight == forward[key], f"{key}: in_flight {run.in_flight}"
         assert run.undo_in_flight == undo[key], f"{key}: undo_in_flight {run.undo_in_flight}"
         if definition.stages[run.stage].kind != "block":
-            assert run.succeeded + run.failed + run.in_flight == run.next_index, f"{key}: {run}"
+            at_work = 0 if run.ended_at is not None else run.in_flight
+            assert run.succeeded + run.failed + at_work == run.next_index, f"{key}: {run}"
         failed_undos += run.undo_failed
         if run.ended_at is None:
             active += 1
             _check_active(definition, state, key)
         else:
-            assert run.in_flight == 0, f"{key} has ended with tasks in flight"
+            assert _is_at_an_end(state, key), f"{key} has ended with tasks in flight"
             ends.append((run.ended_order, run.ended_at))
     assert row.active_runs == active, f"active_runs {row.active_runs}, really {active}"
     ends.sort()
@@ -77,6 +79,16 @@ def check_counters(definition: Definition, state: InstanceState) -> None:
     assert all(one[1] <= next_[1] for one, next_ in pairwise(ends)), f"not as they ended: {ends}"
     assert len(row.failed_compensations) == failed_undos
     _check_status(definition, state, forward)
+
+
+def _is_at_an_end(state: InstanceState, key: str) -> bool:
+    """Nothing of an ended run is in flight, but for what a person has told to stop."""
+    return all(
+        attempt.status is TaskStatus.RUNNING
+        for tries in state.attempts.values()
+        for attempt in tries
+        if attempt.is_open and attempt.kind == "task" and f"{attempt.stage}-{attempt.pass_}" == key
+    )
 
 
 def _check_active(definition: Definition, state: InstanceState, key: str) -> None:
@@ -98,8 +110,7 @@ def _check_status(definition: Definition, state: InstanceState, forward: dict[st
         limit = definition.max_parallel_tasks or row.in_flight
         sent = sum(forward.values()) if row.retries else row.in_flight
         assert sent <= limit, f"{sent} in flight, allowed {limit}"
-        is_undoing = row.retries and row.in_flight
-        assert row.active_runs or row.pending or is_undoing, "going forward with nothing to do"
+        assert row.active_runs or row.pending or row.in_flight, "forward with nothing to do"
         if row.outcome is None and row.paused is not None:
             assert row.status is S.PAUSED
         elif row.outcome is None and not row.pending:

@@ -81,9 +81,9 @@ def judge_end(definition: Definition, state: InstanceState, effects: Effects) ->
     assert row.status.is_terminal, f"it hangs in {row.status}"
     assert row.open_attempts == 0, "it ended with open attempts"
     assert row.in_flight == 0
-    _judge_finals(definition, state, effects)
+    judge_finals(definition, state, effects)
     if row.status is not S.COMPLETED:
-        _judge_left(definition, state, effects)
+        judge_left(definition, state, effects)
     if row.status is S.COMPLETED:
         _judge_completed(definition, state, effects)
     elif definition.saga_on_failure == "halt" and not row.cancel_requested:
@@ -92,7 +92,7 @@ def judge_end(definition: Definition, state: InstanceState, effects: Effects) ->
         _judge_undone(definition, state, effects)
 
 
-def _judge_finals(definition: Definition, state: InstanceState, effects: Effects) -> None:
+def judge_finals(definition: Definition, state: InstanceState, effects: Effects) -> None:
     """Each final effect is there once at most, and nobody but a person gave one up unknown."""
     for task, tries in state.attempts.items():
         if not tries[0].is_once:
@@ -105,7 +105,7 @@ def _judge_finals(definition: Definition, state: InstanceState, effects: Effects
             assert is_known or is_told or not attempt.claim_id, f"{task} was given up: {attempt}"
 
 
-def _judge_left(definition: Definition, state: InstanceState, effects: Effects) -> None:
+def judge_left(definition: Definition, state: InstanceState, effects: Effects) -> None:
     """What stands is named, and what is called certain is there."""
     row = state.row
     named = {each["task"]: each for each in row.effects_left}
@@ -118,7 +118,7 @@ def _judge_left(definition: Definition, state: InstanceState, effects: Effects) 
         stage = definition.stages[task.split("-")[0]]
         if stage.classification == "final":
             assert task in named, f"{row.status}, and the final {task} is not named"
-        if stage.compensation is None or not _is_to_be_undone(stage.compensation, state, task):
+        if stage.compensation is None or not is_to_be_undone(stage.compensation, state, task):
             continue
         for entry in range(len(stage.compensation.roles)):
             is_undone = max(effects.undone.get((task, entry), [0.0])) >= max(times)
@@ -137,7 +137,7 @@ def _judge_undone(definition: Definition, state: InstanceState, effects: Effects
     """Nothing that acted is left standing, as far as the definition wants it undone."""
     for task, times in effects.done.items():
         stage = definition.stages[task.split("-")[0]]
-        if stage.compensation is None or not _is_to_be_undone(stage.compensation, state, task):
+        if stage.compensation is None or not is_to_be_undone(stage.compensation, state, task):
             continue
         for entry in range(len(stage.compensation.roles)):
             undone = effects.undone.get((task, entry), [])
@@ -145,6 +145,6 @@ def _judge_undone(definition: Definition, state: InstanceState, effects: Effects
             assert max(undone) >= max(times), f"{task} acted after its last undo by entry {entry}"
 
 
-def _is_to_be_undone(compensation: Compensation, state: InstanceState, task: str) -> bool:
+def is_to_be_undone(compensation: Compensation, state: InstanceState, task: str) -> bool:
     is_success = any(each.status is TaskStatus.SUCCEEDED for each in state.attempts[task])
     return is_success or compensation.compensate_self != "never"

@@ -1,4 +1,7 @@
-"""A final effect happens once: what nobody knows of is held, until it tells or a person does."""
+"""A final effect happens once: what nobody knows of is held, until it tells or a person does.
+
+One file, because what holds an effect, what tells of it and what follows are one story.
+"""
 
 from typing import Any
 

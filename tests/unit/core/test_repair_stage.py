@@ -61,7 +61,29 @@ def test_what_a_skipped_stage_may_have_done_is_undone_later() -> None:
     scene.claim("a-1-0")
     scene.ask(SkipRequested, "a")
     scene.fail("b-1-0")
+    # Not before it is over: it might act once more when it was undone.
+    assert (scene.status, scene.sent[-1]) == ("compensating", "b-1-0/1")
+    scene.result("a-1-0", status="cancelled", error_type="cancelled")
     assert scene.sent[-1] == "a-1-0-undo-0/1"
+
+
+def test_what_was_told_to_stop_and_is_silent_is_given_up_after_some_time() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO, retry=RETRY), stage("b"))).start()
+    scene.claim("a-1-0")
+    scene.ask(SkipRequested, "a")
+    scene.succeed("b-1-0")
+    assert scene.status == "running"
+    scene.wait(20)
+    assert (scene.status, scene.attempt("a-1-0").status) == ("completed", "unknown")
+
+
+def test_what_was_told_to_stop_is_not_begun_again() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start()
+    scene.claim("a-1-0")
+    scene.ask(SkipRequested, "a")
+    scene.wait(10)
+    assert scene.claim("a-1-0", delivery=2) == "skip"
+    assert scene.succeed("b-1-0").status == "completed"
 
 
 def test_a_late_success_of_a_skipped_stage_is_recorded_and_changes_nothing() -> None:

@@ -20,6 +20,8 @@ One rule is broken at a time, by replacing one function of the machine or of the
 - limits and people: slots are not counted; a command that comes twice is decided twice;
 - shell: the state is not read again after a crash; timers are not set again; what has no answer is
   not sent again.
+
+One file, because it is one list.
 """
 
 from collections.abc import Callable

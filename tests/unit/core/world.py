@@ -2,6 +2,8 @@
 
 Order and promises are those of the real shell: decide, commit, carry out, acknowledge. After a
 crash the state is what the store holds, and what was not acknowledged comes again.
+
+One file, because the order of its steps is what is simulated.
 """
 
 from collections import deque
@@ -41,7 +43,7 @@ from sagabus.core.instance import (
     InstanceStatus,
     StageStatus,
 )
-from sagabus.core.transition import Ignored
+from sagabus.core.transition import Decision, Ignored
 from sagabus.ports import Batch
 from tests.unit.core.agents import Agents, Message
 from tests.unit.core.clock import BASE, Clock
@@ -121,7 +123,15 @@ class World:
         self.clock.run()
         assert self.state is not None
         assert self.state == self.stored(), "memory and store disagree"
+        self._judge()
+
+    def _judge(self) -> None:
+        assert self.state is not None
         judge_end(self.definition, self.state, self.agents.effects)
+
+    def _check_undo(self, decisions: Sequence[Decision]) -> None:
+        assert self.state is not None
+        check_undo(self.definition, self.state, decisions, self._late)
 
     def _park(self, _: bool) -> Parked:
         return Parked(self.clock.at)
@@ -160,8 +170,12 @@ class World:
         """While it needs an operator it takes no answers: a refused one is given once more."""
         answer = self._answers.get(name)
         state = self.stored()
-        run = state.row.runs.get(f"{stage}-1") if state is not None else None
-        if run is not None and run.status is StageStatus.WAITING and (not answer or not answer.ok):
+        runs = [] if state is None else state.row.runs.values()
+        is_waiting = any(
+            run.stage == stage and run.status is StageStatus.WAITING and run.ended_at is None
+            for run in runs
+        )
+        if is_waiting and (not answer or not answer.ok):
             self._answer_gate(f"{name}-again", stage)
 
     def _react(self, event: dict[str, Any]) -> None:
@@ -337,7 +351,7 @@ class World:
                 self.agents.check_given_up(awaited)
             check_decisions(status, self.state, outcome, seq)
             check_counters(self.definition, self.state)
-            check_undo(self.definition, self.state, outcome, self._late)
+            self._check_undo(outcome)
         return turn
 
     def _decide_again(self, events: Sequence[Event | Parked]) -> None:

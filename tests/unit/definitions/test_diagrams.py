@@ -203,3 +203,14 @@ def test_500_stages_are_drawn_in_a_moment() -> None:
     began = perf_counter()
     assert FORMATS["svg"](Graph("w", "d", ("stage_0",), nodes, tuple(edges)))
     assert perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_point_of_no_return_is_marked(form: str) -> None:
+    nodes = (
+        Node("pay", "agents", ("bank",), "pay", classification="final", is_point_of_no_return=True),
+        Node("tell", "agents", ("post",), "tell", classification="final"),
+    )
+    picture = FORMATS[form](Graph("w", "d", ("pay",), nodes, (Edge("pay", "tell", "next"),)))
+    assert picture.count("final: the point of no return") == 1
+    assert picture.count("final") == 2

@@ -563,10 +563,10 @@ class Naive:
         if self.active():
             return
         is_wanted = self.is_cancelled or self.saga("on_failure", "compensate") == "compensate"
-        if is_wanted and not self.is_cancelled and self.saga("after_final", "hold") == "hold":
-            if any(is_certain for _, is_certain in self.finals()):
-                self.phase = "held"
-                return
+        is_asked = self.is_cancelled or self.saga("after_final", "hold") == "compensate"
+        if is_wanted and not is_asked and any(is_certain for _, is_certain in self.finals()):
+            self.phase = "held"
+            return
         for one in reversed(self.ended if is_wanted else []):
             if not self.undo_run(self.runs[one], one):
                 return

@@ -107,6 +107,10 @@ def _told(duel: Duel) -> Iterator[str]:
         yield "a second arm"
     if any(_is_retry(event) for event, _, _ in duel.steps):
         yield "a retry"
+    if any(naive.get("status") == "needs_operator" for _, naive, _ in duel.steps):
+        yield "held after a final success"
+    if seen["left"]:
+        yield "something left"
 
 
 def _is_retry(event: Doc) -> bool:

@@ -63,6 +63,8 @@ def test_games_reach_everything_that_they_are_to_judge(tmp_path: Path) -> None:
             "a join",
             "a retry",
             "an on_end",
+            "held after a final success",
+            "something left",
         ),
     }
     assert not wanted - seen.keys(), f"never seen: {wanted - seen.keys()}"

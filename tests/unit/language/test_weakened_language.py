@@ -386,6 +386,14 @@ def stages_are_undone_oldest_first(patch: Patch) -> None:
     patch.setattr(saga, "end_run", backwards)
 
 
+def final_successes_hold_nothing_back(patch: Patch) -> None:
+    patch.setattr(saga, "_is_past_undoing", lambda _: False)
+
+
+def what_stands_is_not_named(patch: Patch) -> None:
+    patch.setattr(saga, "effects_left", lambda _: [])
+
+
 # --- the compiler ---------------------------------------------------------------------------------
 
 
@@ -439,6 +447,8 @@ MACHINE: list[Callable[[Patch], None]] = [
     on_end_is_for_successes,
     the_output_is_for_successes,
     stages_are_undone_oldest_first,
+    final_successes_hold_nothing_back,
+    what_stands_is_not_named,
 ]
 COMPILER: list[Callable[[Patch], None]] = [
     handlers_stand_on_the_main_line,
