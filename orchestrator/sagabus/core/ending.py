@@ -73,7 +73,7 @@ def _render_output(t: Transition) -> None:
 
 def undo_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told that asked to have this one undone."""
-    if row.effects_left:
+    if _has_left(row):
         return TellParent(parent, "failed", error=row.error, has_left_effects=True)
     return TellParent(parent, "succeeded")
 
@@ -87,8 +87,13 @@ def end_news(t: Transition, parent: ParentRef) -> TellParent:
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
         error=row.error,
-        has_left_effects=bool(row.effects_left),
+        has_left_effects=_has_left(row),
     )
+
+
+def _has_left(row: Instance) -> bool:
+    """Whether anything stands, or a compensation failed, be it of what a later one has undone."""
+    return bool(row.effects_left) or row.rollback == "partial"
 
 
 def _record_end(t: Transition) -> None:
