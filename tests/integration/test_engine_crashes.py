@@ -20,6 +20,7 @@ from sagabus.core.instance import InstanceState
 from tests.support.crew import Crew
 from tests.support.engine import Dynasty, ended, running, shorten_grace
 from tests.support.scenarios import CONFIG, SCENARIOS, Stage, timeout
+from tests.support.trails import check_trails
 from tests.support.worlds import MemoryWorld, World, real_world, until
 
 #: Named after the calls of store, bus and inbox.
@@ -79,6 +80,7 @@ async def play(
             await until(is_quiet)
         fate_over = dynasty.deaths
         await check_events(world, instance)
+        await check_trails(world.store)
         end = await end_of(world, state, stage.crews)
     return end, fate_over
 

@@ -32,6 +32,7 @@ from tests.support.engine import (
 )
 from tests.support.nats_server import NatsServer
 from tests.support.surreal_server import SurrealServer
+from tests.support.trails import check_trails
 from tests.support.worlds import RealWorld, World, open_world, until, until_nothing_is_left
 
 CONFIG = """
@@ -148,6 +149,7 @@ async def test_commit_whose_outcome_is_unknown_is_stored_once_and_published_once
     types = await history_types(world.store, "i1")
     assert Counter(types)["TaskScheduled"] == 2
     assert len(await world.events("i1")) == len(types)
+    await check_trails(world.store)
 
 
 async def test_commit_cut_off_by_a_remote_database_is_stored_once_and_published_once(

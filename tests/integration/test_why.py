@@ -9,7 +9,7 @@ from sagabus.app.why import Explained
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
 from tests.support.engine import Owner, owners, running, shorten_grace
-from tests.support.worlds import World, open_world, until
+from tests.support.worlds import MemoryWorld, World, open_world, until
 
 CONFIG = """
 [[workflows]]
@@ -286,3 +286,20 @@ async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) ->
     assert not found.is_standing
     assert found.causes[0].message == "it has ended: failed"
     assert "sagabus retry i1" in found.causes[0].remedy_for("i1")
+
+
+async def test_bus_that_is_away_is_named_before_all_else(owner: Owner, world: MemoryWorld) -> None:
+    await owner.facade.start("plain", id="i1")
+    await explained(owner, "i1", "no_agent")
+    world.broker.go_away()
+
+    async def look() -> Explained | None:
+        found = await owner.facade.why.explain("i1")
+        return found if found.causes[0].cause == "bus_away" else None
+
+    found = await until(look)
+    assert [each.cause for each in found.causes] == ["bus_away", "no_agent"]
+    assert "start NATS" in found.causes[0].remedy
+    [trouble] = (await owner.facade.why.look()).troubles
+    assert trouble.cause == "bus_away"
+    world.broker.come_back()

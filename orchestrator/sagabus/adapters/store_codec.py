@@ -57,8 +57,9 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
             lines.append(f"    held[{name!r}] = value.{name}")
             continue
         defaults[f"default_{name}"] = default
-        differs = "is not" if default is None else "!="
-        lines.append(f"    if (found := value.{name}) {differs} default_{name}:")
+        # What is the default is mostly the very object, and to ask that is faster than to compare.
+        differs = "" if default is None else f" and found != default_{name}"
+        lines.append(f"    if (found := value.{name}) is not default_{name}{differs}:")
         lines.append(f"        held[{name!r}] = found")
     # Field names and defaults of our own classes: nothing of it comes from outside.
     exec("\n".join([*lines, "    return held"]), defaults)  # noqa: S102

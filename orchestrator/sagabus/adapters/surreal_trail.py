@@ -33,11 +33,14 @@ class SurrealTrail:
 
     def __init__(self, connection: SurrealConnection) -> None:
         self._connection = connection
+        self._since: datetime | None = None
 
     async def chained_since(self) -> datetime | None:
         """When rows began to have links."""
-        [rows] = await self._connection.run(_SINCE)
-        return datetime.fromisoformat(rows[0]) if rows else None
+        if self._since is None:
+            [[applied_at]] = await self._connection.run(_SINCE)
+            self._since = datetime.fromisoformat(applied_at)
+        return self._since
 
     async def instances(self, after: str, limit: int) -> list[str]:
         """Ids behind ``after``, in order."""

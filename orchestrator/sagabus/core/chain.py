@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
@@ -18,8 +18,7 @@ _SUM_CHARS: Final = 32
 FaultKind = Literal["changed", "missing", "moved", "added", "cut_off", "not_chained", "unreadable"]
 
 
-@dataclass(frozen=True, slots=True)
-class TrailRow:
+class TrailRow(NamedTuple):
     """What one transition left in the trail of an instance, as the very text that is stored."""
 
     instance: str

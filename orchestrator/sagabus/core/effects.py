@@ -56,8 +56,10 @@ def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
             attempt.acted or attempt.status is TaskStatus.SUCCEEDED
             for attempt in t.state.attempts.get(task, ())
         )
-    if run.is_undone_by_hand or not needs_undo(t, plan, task):
+    if not needs_undo(t, plan, task):
         return False
+    if run.is_undone_by_hand:  # but for what came after that
+        return any(undo.startswith(f"{task}-undo-") for undo in failed)
     return not all(_is_undone(t, plan, task, entry, failed) for entry in range(len(plan.roles)))
 
 

@@ -16,19 +16,23 @@ def tell_above(t: Transition) -> None:
 
 def undo_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told that asked to have this one undone."""
-    if row.effects_left or row.rollback == "partial":
+    if _has_left(row):
         return TellParent(parent, "failed", error=row.error, has_left_effects=True)
     return TellParent(parent, "succeeded")
 
 
 def end_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told of the end of this one."""
-    is_partial = row.rollback == "partial"
     if row.status is InstanceStatus.COMPLETED:
-        return TellParent(parent, "succeeded", row.output, has_left_effects=is_partial)
+        return TellParent(parent, "succeeded", row.output, has_left_effects=_has_left(row))
     return TellParent(
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
         error=row.error,
-        has_left_effects=is_partial or bool(row.effects_left),
+        has_left_effects=_has_left(row),
     )
+
+
+def _has_left(row: Instance) -> bool:
+    """Whether anything stands, or a compensation failed, be it of what a later one has undone."""
+    return bool(row.effects_left) or row.rollback == "partial"

@@ -119,10 +119,14 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
     why = f": {event.reason}" if event.reason else ""
     error = {"type": "skipped", "message": f"skipped by {event.by or 'an operator'}{why}"}
     for run in runs:
-        run.undo_again.clear()
         for undo in _open_undos(t, run):
             _take_back(t, undo)
             saga.count_failure(t, run, identity(undo), error, may_park=False)
+        for task in run.undo_again:  # which had failed before
+            last = t.state.current(task)
+            names = {"stage": run.stage, "task": task, "role": "" if last is None else last.role}
+            saga.count_failure(t, run, names, error, may_park=False)
+        run.undo_again.clear()
         run.status = StageStatus.COMPENSATION_FAILED
     _done(t, event)
     return None

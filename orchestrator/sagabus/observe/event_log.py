@@ -21,6 +21,7 @@ LINES: Final[Mapping[str, tuple[int, str]]] = {
     "WorkflowRolledBack": (_WARNING, "workflow_rolled_back"),
     "WorkflowCancelRequested": (_INFO, "workflow_cancel_requested"),
     "WorkflowCancelled": (_INFO, "workflow_cancelled"),
+    "WorkflowRestored": (_WARNING, "workflow_restored"),
     "WorkflowRetried": (_WARNING, "workflow_retried"),
     "UndoRequested": (_WARNING, "undo_requested"),
     "StageResultSet": (_WARNING, "stage_result_set"),

@@ -179,7 +179,7 @@ async def test_requests_that_act_carry_the_key_of_the_task(server: Server, actio
     await output_of(action, {"url": server.url("/a")}, attempt=2)
     [request] = server.requests
     assert request["method"] == action.upper()
-    key = f"test/{action}-1-0" if action in {"post", "put", "patch"} else None
+    key = f"test:{action}-1-0" if action in {"post", "put", "patch"} else None
     assert request["headers"].get("idempotency-key") == key
 
 
@@ -352,7 +352,7 @@ async def test_redirect_within_the_origin_gets_headers_and_body(server: Server) 
         assert (request["method"], request["body"]) == ("POST", b"[1]")
         assert request["headers"]["x-api-key"] == "k"
         assert request["headers"]["authorization"] == "Bearer k"
-        assert request["headers"]["idempotency-key"] == "test/post-1-0"
+        assert request["headers"]["idempotency-key"] == "test:post-1-0"
     assert len(server.requests) == 2
 
 

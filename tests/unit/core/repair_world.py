@@ -235,6 +235,11 @@ def _judge_finals_of_stages(definition: Definition, effects: Effects) -> None:
 
 
 def _judge_completed(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    standing = [run for run in state.row.runs.values() if not run.is_replaced]
+    if all(run.status is not StageStatus.SKIPPED for run in standing):
+        # Nothing here leads on under a condition.
+        assert {run.stage for run in standing} == set(definition.stages), "completed half-way"
+        assert len(standing) == len(definition.stages), "completed, and a stage ran twice"
     for run in state.row.runs.values():
         if run.is_replaced or run.status is StageStatus.SKIPPED:
             continue

@@ -23,7 +23,7 @@ def chained(*rows: TrailRow, link: str = "") -> list[TrailRow]:
     found = []
     for each in rows:
         link = row_link(link, each)
-        found.append(replace(each, link=link))
+        found.append(each._replace(link=link))
     return found
 
 
@@ -61,6 +61,7 @@ def test_a_row_that_holds_a_state_alone_is_no_part_of_the_trail() -> None:
     [
         ({"events": TRAIL[1].events.replace('"a"', '"b"')}, 2),
         ({"workflow": "other"}, 2),
+        ({"version": 3}, 3),
         ({"instance": "other"}, 2),
         ({"attempts": "[]"}, 2),
         ({"sums": "{}"}, 2),
@@ -71,13 +72,13 @@ def test_a_row_that_holds_a_state_alone_is_no_part_of_the_trail() -> None:
     ],
 )
 def test_a_row_that_was_changed_is_named(change, version) -> None:
-    fault = check([TRAIL[0], replace(TRAIL[1], **change), *TRAIL[2:]]).fault
+    fault = check([TRAIL[0], TRAIL[1]._replace(**change), *TRAIL[2:]]).fault
     assert fault is not None
     assert (fault.kind, fault.version) == ("changed", version)
 
 
 def test_attempts_of_a_row_are_part_of_its_link() -> None:
-    changed = replace(TRAIL[2], attempts='[{"task":"b-1-0"}]')
+    changed = TRAIL[2]._replace(attempts='[{"task":"b-1-0"}]')
     fault = check([*TRAIL[:2], changed, *TRAIL[3:]]).fault
     assert fault is not None
     assert (fault.kind, fault.version, fault.seq) == ("changed", 4, 4)
@@ -85,7 +86,7 @@ def test_attempts_of_a_row_are_part_of_its_link() -> None:
 
 def test_a_row_whose_link_was_computed_anew_gives_itself_away_in_the_next() -> None:
     [forged] = chained(
-        replace(TRAIL[1], events=TRAIL[1].events.replace('"a"', '"b"')), link=TRAIL[0].link or ""
+        TRAIL[1]._replace(events=TRAIL[1].events.replace('"a"', '"b"')), link=TRAIL[0].link or ""
     )
     fault = check([TRAIL[0], forged, *TRAIL[2:]]).fault
     assert fault is not None
@@ -107,8 +108,8 @@ def test_a_missing_row_without_events_breaks_the_chain_behind_it() -> None:
 
 def test_rows_that_changed_places_are_told_from_missing_ones() -> None:
     second, third = (
-        replace(TRAIL[2], version=TRAIL[1].version),
-        replace(TRAIL[1], version=TRAIL[2].version),
+        TRAIL[2]._replace(version=TRAIL[1].version),
+        TRAIL[1]._replace(version=TRAIL[2].version),
     )
     fault = check([TRAIL[0], second, third, *TRAIL[3:]]).fault
     assert fault is not None
@@ -117,7 +118,7 @@ def test_rows_that_changed_places_are_told_from_missing_ones() -> None:
 
 
 def test_a_row_that_was_told_before_is_out_of_place() -> None:
-    fault = check([*TRAIL[:2], replace(TRAIL[0], version=3), *TRAIL[2:]]).fault
+    fault = check([*TRAIL[:2], TRAIL[0]._replace(version=3), *TRAIL[2:]]).fault
     assert fault is not None
     assert (fault.kind, fault.version) == ("moved", 3)
 
@@ -125,6 +126,13 @@ def test_a_row_that_was_told_before_is_out_of_place() -> None:
 @pytest.mark.parametrize("kept", [0, 1, 4])
 def test_a_trail_that_was_cut_off_is_found_by_what_the_instance_says(kept) -> None:
     fault = check(TRAIL[:kept]).fault
+    assert fault is not None
+    assert fault.kind == "cut_off"
+
+
+@pytest.mark.parametrize("head", [replace(HEAD, seq=9), replace(HEAD, link="0" * 64)])
+def test_an_instance_that_says_otherwise_is_not_believed(head) -> None:
+    fault = check(TRAIL, head).fault
     assert fault is not None
     assert fault.kind == "cut_off"
 
@@ -148,14 +156,14 @@ def test_rows_from_before_the_chain_are_not_covered_and_not_wrong() -> None:
 
 @pytest.mark.parametrize("since", [None, START, START.replace(year=2025)])
 def test_links_that_were_taken_away_are_missed(since) -> None:
-    bare = [replace(each, link=None) for each in TRAIL]
+    bare = [each._replace(link=None) for each in TRAIL]
     fault = check(bare, Head(7, 6, ""), chained_since=since).fault
     assert fault is not None
     assert (fault.kind, fault.version) == ("not_chained", 1)
 
 
 def test_a_row_without_link_behind_one_with_a_link_is_wrong_whatever_its_age() -> None:
-    bare = [*TRAIL[:2], *(replace(each, link=None) for each in TRAIL[2:])]
+    bare = [*TRAIL[:2], *(each._replace(link=None) for each in TRAIL[2:])]
     fault = check(bare, chained_since=START.replace(year=2027)).fault
     assert fault is not None
     assert (fault.kind, fault.version) == ("not_chained", 4)
@@ -164,7 +172,7 @@ def test_a_row_without_link_behind_one_with_a_link_is_wrong_whatever_its_age() -
 def test_a_chain_that_was_computed_anew_does_not_hold_what_was_noted() -> None:
     noted = {4: TRAIL[2].link or ""}
     assert check(TRAIL, noted=dict(noted)).fault is None
-    forged = chained(*(replace(each, workflow="other") for each in TRAIL))
+    forged = chained(*(each._replace(workflow="other") for each in TRAIL))
     head = Head(7, 6, forged[-1].link or "")
     assert check(forged, head).fault is None  # nobody can tell by the rows alone
     fault = check(forged, head, noted=dict(noted)).fault

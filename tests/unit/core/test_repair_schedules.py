@@ -12,8 +12,8 @@ import pytest
 from tests.unit.core.repair_world import RepairWorld
 from tests.unit.core.world import CRASH_POINTS
 
-SCHEDULES = 3_000
-CHUNK = 1_000
+SCHEDULES = 2_000
+CHUNK = 500
 
 
 def play(seed: int, crash_at: tuple[int, str] | None = None) -> RepairWorld:

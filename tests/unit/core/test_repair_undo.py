@@ -217,3 +217,30 @@ def test_an_instance_that_the_engine_failed_on_tries_once_more() -> None:
     assert scene.ask(SkipRequested, "a").result["status"] == "needs_operator"
     scene.resume()
     assert scene.status == "waiting"
+
+
+def test_what_was_to_be_tried_again_and_is_skipped_stays_named() -> None:
+    two = stage("a", "devops", "backend", undo=UNDO)
+    flow = sequence(two, stage("b"), saga_on_failed_undo="park", max_parallel_tasks=1)
+    scene = Scene(flow).start().succeed("a-1-0", "a-1-1").fail("b-1-0").fail("a-1-0-undo-0")
+    scene.ask(SkipRequested, "a")
+    scene.fail("a-1-1-undo-0")
+    scene.ask(RetryRequested, "a")
+    assert scene.run_of("a").undo_again == ["a-1-1-undo-0"]
+    scene.ask(SkipRequested, "a")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    named = sorted(each["task"] for each in scene.row.failed_compensations)
+    assert named == ["a-1-0-undo-0", "a-1-1-undo-0"]
+
+
+def test_what_comes_late_of_a_stage_that_was_undone_by_hand_is_named_when_it_stands() -> None:
+    flow = sequence(stage("a", undo=UNDO, timeout=seconds(5)), stage("b"))
+    scene = Scene(flow).start()
+    scene.claim("a-1-0")
+    scene.wait(60).fail("a-1-0-undo-0")
+    scene.ask(ResultSet, "a", None)
+    assert (scene.status, scene.row.effects_left) == ("rolled_back", [])
+    scene.result("a-1-0")
+    scene.fail("a-1-0-undo-1")
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["task"] for each in scene.row.effects_left] == ["a-1-0"]

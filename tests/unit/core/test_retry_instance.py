@@ -1,9 +1,8 @@
 """An instance that has failed goes on in place: what succeeded is kept, the rest runs anew."""
 
-from dataclasses import replace
 from typing import Any
 
-from sagabus.core.definition import Choice, Route, Routes, TemplateError
+from sagabus.core.definition import Choice, Route, Routes
 from sagabus.core.events import CompensateRequested, RetryRequested
 from sagabus.core.instance import ParentRef
 from tests.unit.core.scene import Says, Scene, graph, leads_to, seconds, sequence, stage
@@ -15,11 +14,6 @@ def failed(**settings: Any) -> Scene:
     """a succeeded, b failed, c was not reached; nothing needed to be undone."""
     scene = Scene(sequence(stage("a"), stage("b"), stage("c"), **settings)).start()
     return scene.succeed("a-1-0", output="A").fail("b-1-0")
-
-
-def switch(scene: Scene, *stages: Any, digest: str = "e") -> Any:
-    """Retry with another definition."""
-    return scene.ask(RetryRequested, definition=replace(sequence(*stages), digest=digest))
 
 
 def test_what_succeeded_is_kept_and_the_rest_runs_in_a_new_pass() -> None:
@@ -259,60 +253,6 @@ def test_wrong_places_to_start_from_are_named() -> None:
     assert scene.ask(RetryRequested, "c").message == "stage 'c' has not begun: retry without it"
 
 
-def test_parameters_that_do_not_fit_are_refused() -> None:
-    class Schema:
-        def complete(self, values: Any) -> Any:
-            return values, [f"unknown parameter {name!r}" for name in values if name == "sise"]
-
-    scene = failed(parameters=Schema())
-    answer = scene.ask(RetryRequested, parameters={"sise": 3})
-    assert (answer.code, answer.message) == (
-        "invalid_request",
-        "workflow 'flow': unknown parameter 'sise'",
-    )
-    assert scene.row.parameters == {"size": 3}
-
-
-def test_a_corrected_definition_takes_over() -> None:
-    scene = failed()
-    answer = switch(scene, stage("a"), stage("b", "backend"), stage("c"))
-    assert (answer.result["digest"], scene.row.digest) == ("e", "e")
-    assert scene.attempt("b-2-0").role == "backend"
-
-
-def test_what_is_kept_leads_where_the_corrected_definition_says() -> None:
-    scene = failed()
-    switch(scene, stage("a"), stage("new"), stage("b"), stage("c"))
-    assert scene.sent[2:] == ["new-1-0/1"]
-    scene.succeed("new-1-0")
-    assert scene.sent[3:] == ["b-2-0/1"]
-
-
-def test_a_definition_that_does_not_fit_what_has_run_is_refused() -> None:
-    scene = failed()
-    assert (
-        switch(scene, stage("b"), stage("c")).message
-        == "stage 'a' has run, and the new definition has no such stage"
-    )
-    two = stage("a", "devops", "backend")
-    assert (
-        switch(scene, two, stage("b")).message
-        == "stage 'a' is kept, and has other tasks in the new definition"
-    )
-    assert (scene.status, scene.row.digest) == ("failed", "d")
-
-
-def test_variables_begin_anew_where_nothing_is_kept() -> None:
-    table = Says(lambda scope: {"n": scope["parameters"]["size"]})
-    up = stage("a", publish=(("n", Says(lambda scope: scope["vars"]["n"] + 1)),))
-    scene = Scene(sequence(up, stage("b"), vars=table)).start().succeed("a-1-0").fail("b-1-0")
-    scene.ask(RetryRequested)
-    assert scene.row.vars == {"n": 4}
-    scene.fail("b-2-0")
-    scene.ask(RetryRequested, "a", parameters={"size": 7})
-    assert scene.row.vars == {"n": 7}
-
-
 def test_a_late_success_of_what_was_undone_is_undone_too() -> None:
     flow = sequence(stage("a", undo=UNDO, timeout=seconds(5)), stage("b"))
     scene = Scene(flow).start()
@@ -349,17 +289,6 @@ def test_templates_see_the_runs_that_count() -> None:
     scene.ask(RetryRequested, "b")
     scene.succeed("b-2-0", output=2)
     assert scene.attempt("c-2-0").input == 2
-
-
-def test_a_template_that_fails_in_a_retry_fails_the_workflow() -> None:
-    def vars_(scope: Any) -> Any:
-        if scope["parameters"]["size"] == 9:
-            raise TemplateError("no", key="vars", expression="{{ x }}")
-        return {}
-
-    scene = failed(vars=Says(vars_))
-    assert scene.ask(RetryRequested, parameters={"size": 9}).result["status"] == "failed"
-    assert scene.row.error.type == "template_error"
 
 
 def test_a_failed_undo_blocks_no_retry_and_stays_named() -> None:
