@@ -7,7 +7,7 @@ from sagabus.definitions.template_names import texts_of
 from sagabus.definitions.template_size import count_words
 
 #: Different expressions; each takes about a millisecond to compile.
-MAX_EXPRESSIONS: Final = 3_000
+MAX_EXPRESSIONS: Final = 2_000
 #: Words and signs in all of them.
 MAX_WORDS: Final = 40_000
 #: Parameters of all workflows; each has a schema that is checked itself.
