@@ -68,7 +68,7 @@ def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     else:
         status = _STATUS.get(event.error_type, TaskStatus.FAILED)
     _keep_what_it_left(t, attempt, event)
-    is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(status, event)
+    is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(event)
     close(t, attempt, status, is_acted=is_acted, error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
     # What a child left, a second one would leave beside it: only the last one is undone.
@@ -76,19 +76,15 @@ def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     ended(t, attempt, failure, is_retryable=is_retryable, after_s=event.retry_after_s)
 
 
-def _may_have_acted(status: TaskStatus, event: ResultReceived) -> bool:
-    """A failure that the agent reports has not acted, unless it says what it left.
-
-    What was interrupted may have, and a result that cannot be sent is that of finished work.
-    """
-    is_clean = status is TaskStatus.FAILED and event.error_type != "bad_result"
-    return not is_clean or bool(event.artifacts or event.resources)
+def _may_have_acted(event: ResultReceived) -> bool:
+    """A failure that the agent reports has not acted, unless it says what it left."""
+    return _is_unknown(event) or bool(event.artifacts or event.resources)
 
 
 def _is_unknown(event: ResultReceived) -> bool:
-    """Whether a failure leaves it open if what is final has happened; any other says: it has not.
+    """Whether a failure leaves it open what was done; any other says: nothing.
 
-    A result that cannot be sent is that of finished work, and nobody knows what it was.
+    What was interrupted may have acted, and a result that cannot be sent is that of finished work.
     """
     return event.status == "cancelled" or event.error_type in _UNKNOWN
 

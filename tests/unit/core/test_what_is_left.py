@@ -1,6 +1,7 @@
 """What an attempt that did not succeed has left behind is undone, too."""
 
 import orjson
+import pytest
 
 from sagabus.core.definition import RetryPolicy
 from sagabus.runtime.messages import task_message
@@ -16,8 +17,11 @@ def artifacts_to_undo(scene: Scene, task: str) -> list[str]:
     return found
 
 
-def test_finished_work_whose_result_cannot_be_sent_is_undone() -> None:
-    scene = Scene(sequence(stage("a", undo=UNDO))).start().fail("a-1-0", "bad_result")
+@pytest.mark.parametrize(
+    "error", ["timeout", "agent_lost", "cancelled", "unknown_outcome", "bad_result"]
+)
+def test_failure_that_says_nothing_of_what_was_done_is_undone(error: str) -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO))).start().fail("a-1-0", error)
     assert scene.sent[-1] == "a-1-0-undo-0/1"
 
 
