@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from sagabus.ports import (
     OutgoingTask,
     Store,
 )
-from sagabus.runtime.engine import Engine, Limits
+from sagabus.runtime.engine import Engine, Limits, utc_now
 from sagabus.runtime.following import Following
 from sagabus.runtime.ownership import Ownership
 from sagabus.runtime.presence import Presence
@@ -147,6 +147,9 @@ class Owner:
         hurry: float = HURRY,
         kv: KeyValues | None = None,
         holds: HoldBook | None = None,
+        holder: CatalogHolder | None = None,
+        seconds: Callable[[], float] = monotonic,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.life = life or Life()
         self.bus = bus
@@ -155,9 +158,9 @@ class Owner:
         self.sent: list[str] = mortal_bus.sent
         mortal_leases: Any = Mortal(leases, self.life) if leases is not None else None
         mortal_holds: Any = Mortal(holds or MemoryHolds(), self.life)
-        self.holder = CatalogHolder(config, CedarPolicies.load)
+        self.holder = holder or CatalogHolder(config, CedarPolicies.load)
         self.metrics = Metrics()
-        self.presence = Presence(lambda: monotonic() * hurry)
+        self.presence = Presence(lambda: seconds() * hurry)
         self.engine = Engine(
             store=self.store,
             kv=Mortal(kv or MemoryKeyValues(SecretBox(None)), self.life),
@@ -170,6 +173,7 @@ class Owner:
             metrics=self.metrics,
             event_log=EventLog("critical"),
             limits=limits,
+            clock=clock,
         )
         self.ownership = Ownership(self.engine, mortal_leases)
         following = Following(
@@ -257,8 +261,10 @@ class Dynasty:
         world: World,
         dies: Callable[[str], bool],
         holds: HoldBook | None = None,
+        **options: Any,
     ) -> None:
-        self._holds = holds
+        #: What every owner is made with besides.
+        self._options = {"holds": holds, **options}
         self._config = config
         self._world = world
         self._dies = dies
@@ -270,7 +276,7 @@ class Dynasty:
         while True:
             bus = await self._world.connect()
             life = Life(self._dies)
-            owner = Owner(self._config, self._world.store, bus, life=life, holds=self._holds)
+            owner = Owner(self._config, self._world.store, bus, life=life, **self._options)
             self.owner = await owner.begin()
             try:
                 while not owner.life.is_over:
@@ -295,10 +301,12 @@ class Dynasty:
                 if owner is not None and not owner.life.is_over:
                     asking = asyncio.ensure_future(call(owner.facade))
                     death = asyncio.ensure_future(owner.life.ended.wait())
-                    await asyncio.wait({asking, death}, return_when=asyncio.FIRST_COMPLETED)
-                    death.cancel()
-                    if not asking.done():
-                        asking.cancel()
+                    try:
+                        await asyncio.wait({asking, death}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        death.cancel()
+                        if not asking.done():
+                            asking.cancel()
                     with suppress(asyncio.CancelledError, BusUnavailableError, Killed):
                         return await asking
                 await asyncio.sleep(0.002)
