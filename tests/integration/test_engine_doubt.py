@@ -22,6 +22,7 @@ from sagabus_agents.wire import ClaimVerdict
 from tests.support.crew import Hand, command, result_data
 from tests.support.engine import (
     FAST,
+    Clock,
     Life,
     Own,
     Owner,
@@ -82,7 +83,7 @@ approval = {timeout = 60}
 OUTAGE = timedelta(minutes=10)
 #: Of the owner after it: nothing but the order of what it reads may keep a limit from ending what
 #: was answered, neither what is read together nor the wait for who is there.
-AFTER: dict[str, Any] = {"ahead": OUTAGE, "limits": replace(FAST, batch=1), "hurry": 1e9}
+AFTER: dict[str, Any] = {"clock": Clock(OUTAGE), "limits": replace(FAST, batch=1), "hurry": 1e9}
 
 
 @pytest.fixture(params=["memory", "real"])
@@ -290,7 +291,7 @@ async def test_limits_run_out_during_an_outage_without_a_result_end_the_attempt_
     hand = Hand(await world.link())
     await hand.run(await hand.take("devops"))
     await owner.kill()
-    await own(ahead=OUTAGE)
+    await own(clock=Clock(OUTAGE))
     second = await hand.take("devops")
     assert second.message.attempt == 2
     await hand.run(second)

@@ -1,4 +1,7 @@
-"""Orchestrators over any store and bus that die at any step, and what came of it."""
+"""Orchestrators over any store and bus that die at any step, and what came of it.
+
+One file, because an owner and all that is around it are wired as one.
+"""
 
 import asyncio
 import inspect
@@ -159,9 +162,11 @@ class Owner:
         hurry: float = HURRY,
         kv: KeyValues | None = None,
         holds: HoldBook | None = None,
-        ahead: timedelta = timedelta(),
+        holder: CatalogHolder | None = None,
+        seconds: Callable[[], float] = monotonic,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
-        self.clock = Clock(ahead)
+        self.clock: Any = clock or Clock()
         self.life = life or Life()
         self.bus = bus
         self.store: Any = Mortal(store, self.life)
@@ -169,9 +174,9 @@ class Owner:
         self.sent: list[str] = mortal_bus.sent
         mortal_leases: Any = Mortal(leases, self.life) if leases is not None else None
         mortal_holds: Any = Mortal(holds or MemoryHolds(), self.life)
-        self.holder = CatalogHolder(config, CedarPolicies.load)
+        self.holder = holder or CatalogHolder(config, CedarPolicies.load)
         self.metrics = Metrics()
-        self.presence = Presence(lambda: monotonic() * hurry)
+        self.presence = Presence(lambda: seconds() * hurry)
         self.engine = Engine(
             store=self.store,
             kv=Mortal(kv or MemoryKeyValues(SecretBox(None)), self.life),
@@ -272,8 +277,10 @@ class Dynasty:
         world: World,
         dies: Callable[[str], bool],
         holds: HoldBook | None = None,
+        **options: Any,
     ) -> None:
-        self._holds = holds
+        #: What every owner is made with besides.
+        self._options = {"holds": holds, **options}
         self._config = config
         self._world = world
         self._dies = dies
@@ -285,7 +292,7 @@ class Dynasty:
         while True:
             bus = await self._world.connect()
             life = Life(self._dies)
-            owner = Owner(self._config, self._world.store, bus, life=life, holds=self._holds)
+            owner = Owner(self._config, self._world.store, bus, life=life, **self._options)
             self.owner = await owner.begin()
             try:
                 while not owner.life.is_over:
@@ -310,10 +317,12 @@ class Dynasty:
                 if owner is not None and not owner.life.is_over:
                     asking = asyncio.ensure_future(call(owner.facade))
                     death = asyncio.ensure_future(owner.life.ended.wait())
-                    await asyncio.wait({asking, death}, return_when=asyncio.FIRST_COMPLETED)
-                    death.cancel()
-                    if not asking.done():
-                        asking.cancel()
+                    try:
+                        await asyncio.wait({asking, death}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        death.cancel()
+                        if not asking.done():
+                            asking.cancel()
                     with suppress(asyncio.CancelledError, BusUnavailableError, Killed):
                         return await asking
                 await asyncio.sleep(0.002)
