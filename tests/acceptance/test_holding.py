@@ -103,8 +103,9 @@ def test_paused_orchestrator_sends_nothing_until_everything_is_resumed(tmp_path:
             for id in ("old", "new", "newer"):
                 until(lambda id=id: orchestrator.at_end(id), f"{id} ends")
                 assert orchestrator.instance(id)["status"] == "completed"
-            assert terminal.run("holds").strip() == "neither a workflow nor a role is paused"
-            assert "everything is not paused" in terminal.refused("resume", "--all")
+            nothing = "no workflow, no role and not everything is paused"
+            assert terminal.run("holds").strip() == nothing
+            assert "not everything is paused" in terminal.refused("resume", "--all")
     assert len(begun(orchestrator)) == 6
 
 

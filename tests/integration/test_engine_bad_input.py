@@ -101,7 +101,7 @@ def text(value: Any) -> bytes:
 
 
 BAD = [
-    Bad("no_json", b"\xff{", "not understood"),
+    Bad("no_json", b"\xff{", "not understood: Invalid JSON"),
     Bad("empty", b"", "not understood"),
     Bad("no_object", b"[]", "not understood"),
     Bad("unknown_kind", text({"kind": "wish"}), "not understood"),

@@ -211,6 +211,19 @@ async def test_role_on_hold_says_who_and_why(owner: Owner) -> None:
     assert cause.remedy == "sagabus resume --role builder"
 
 
+async def test_task_is_not_said_to_be_queued_while_everything_is_paused(
+    owner: Owner, world: World
+) -> None:
+    beat = wire.PresenceMessage(agent="a1", roles=["builder"], slots=1, free=1)
+    link = await world.link()
+    await link.notify(wire.presence_subject("a1"), beat.model_dump_json().encode())
+    await owner.facade.holds.hold("all", by="ann", reason="incident")
+    await owner.facade.start("plain", id="i1")
+    found = await explained(owner, "i1", "on_hold")
+    assert found.is_standing
+    assert found.causes[0].message == "everything is paused by ann: incident"
+
+
 async def test_sleep_says_until_when(owner: Owner) -> None:
     await owner.facade.start("sleeping", id="i1")
     [cause] = (await explained(owner, "i1", "sleeping")).causes
@@ -242,8 +255,28 @@ async def test_unknown_intent_says_how_it_is_resolved(owner: Owner, world: World
     lost = {"type": "unknown_outcome", "message": "the line was cut"}
     await hand.finish(task, "failed", error=lost)
     [cause] = (await explained(owner, "i1", "intent_unknown")).causes
-    assert "final stage 'publish'" in cause.message
+    assert cause.message == (
+        "whether final stage 'publish' had its effect is not known (publish-1-0): "
+        "hand says unknown_outcome: the line was cut"
+    )
     assert "sagabus resolve i1 publish" in cause.remedy_for("i1")
+    assert "--retry" in cause.remedy
+
+
+async def test_unknown_intent_of_a_cancelled_instance_is_not_to_be_tried_again(
+    owner: Owner, world: World
+) -> None:
+    hand = Hand(await world.link())
+    await owner.facade.start("final", id="i1")
+    task = await hand.take("builder")
+    await hand.run(task)
+    lost = {"type": "unknown_outcome", "message": "the line was cut"}
+    await hand.finish(task, "failed", error=lost)
+    await explained(owner, "i1", "intent_unknown")
+    await owner.facade.cancel("i1", by="ann")
+    [cause] = (await explained(owner, "i1", "intent_unknown")).causes
+    assert "--failed" in cause.remedy
+    assert "--retry" not in cause.remedy
 
 
 async def test_failed_compensation_says_what_can_be_done(owner: Owner, world: World) -> None:

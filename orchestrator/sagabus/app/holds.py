@@ -100,7 +100,8 @@ class HoldDesk:
         """
         await self.refresh()
         if self._engine.holds.find(kind, name) is None:
-            raise ConflictError(f"{title(kind, name)} is not paused")
+            what = "not everything is" if kind == "all" else f"{title(kind, name)} is not"
+            raise ConflictError(f"{what} paused")
         return await self._write(Hold(kind, name, by, reason, datetime.now(UTC), is_held=False))
 
     async def begin_held(self, by: str) -> None:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from sagabus.cli.client import Api, instance_path
 from sagabus.cli.options import Json, Url
 from sagabus.cli.output import instant, say, say_json, say_table
+from sagabus.cli.pausing import title
 from sagabus.errors import ApiError, ConfigError
 from sagabus.text_file import read_text
 
@@ -80,6 +81,8 @@ def show(
 
 
 def _on(data: dict[str, Any]) -> str:
+    if data.keys() == {"kind", "name"}:  # a hold
+        return title(data["kind"], data["name"])
     for name in ("task", "stage", "key", "workflow", "name"):
         if found := data.get(name):
             return str(found)

@@ -83,8 +83,10 @@ class Selection:
         if self.limit:
             document["limit"] = self.limit
         if self.older_than:
+            time = self.older_than
             try:
-                document["older_than_s"] = parse_duration(self.older_than).total_seconds()
+                older = parse_duration(int(time) if time.isdecimal() else time)
+                document["older_than_s"] = older.total_seconds()
             except ValueError as error:
                 raise typer.BadParameter(str(error), param_hint="--older-than") from None
         return document

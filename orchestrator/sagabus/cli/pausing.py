@@ -106,7 +106,7 @@ def holds(is_json: Json = False, url: Url = None) -> None:
     if is_json:
         say_json(page)
     elif not page["items"]:
-        say("neither a workflow nor a role is paused")
+        say("no workflow, no role and not everything is paused")
     else:
         say_table(
             ("PAUSED", "SINCE", "BY", "REASON", "GOES ON WITH"),
@@ -152,7 +152,7 @@ def _paused(hold: dict[str, Any]) -> str:
 def _resumed(hold: dict[str, Any]) -> str:
     what = {
         "workflow": "its instances go on, but for those that were paused one by one",
-        "role": "its tasks are sent",
-        "all": "what was kept back is sent",
+        "role": "its tasks are sent, unless something else holds them back",
+        "all": "what was kept back is sent, but for workflows and roles that are paused themselves",
     }[hold["kind"]]
     return f"{title(hold['kind'], hold['name'])} goes on: {what}"

@@ -158,13 +158,15 @@ def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:
 
 def _task_row(task: dict[str, Any]) -> tuple[Any, ...]:
     newest = task["attempts"][-1]
-    retries = "" if task["max_retries"] is None else f" of {task['max_retries'] + 1}"
+    tried, retries = len(task["attempts"]), task["max_retries"]
+    # More than the policy allows: an operator had it tried again, or said how it ended.
+    allowed = "" if retries is None or tried > retries + 1 else f" of {retries + 1}"
     return (
         task["task"],
         task["kind"],
         task["role"],
         status(task["status"]),
-        f"{len(task['attempts'])}{retries}",
+        f"{tried}{allowed}",
         duration(newest["duration_s"]),
         newest["agent"] or "-",
         task["error"]["message"] if task["error"] else "",

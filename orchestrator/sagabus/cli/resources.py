@@ -99,7 +99,7 @@ def show(
     if is_json:
         say_json(found)
         return
-    gone = f", gone since {instant(found['gone_at'])}" if found["gone_at"] else ""
+    gone = f" since {instant(found['gone_at'])}" if found["gone_at"] else ""
     say(f"{kind} {id}: {found['status']}{gone}, version {found['spec_version']}")
     say(f"declared by {_maker(found)}, role {found['role']}, {instant(found['declared_at'])}")
     say(json.dumps(found["spec"], indent=2, ensure_ascii=False))

@@ -154,7 +154,8 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         complaint = first["msg"][:_MAX_REASON_CHARS]
-        raise BadMessageError(f"not understood: {place}: {complaint}") from None
+        where = f"{place}: " if place else ""
+        raise BadMessageError(f"not understood: {where}{complaint}") from None
 
 
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:

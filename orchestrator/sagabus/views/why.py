@@ -11,6 +11,7 @@ from typing import Final
 
 from sagabus.core.definition import Definition
 from sagabus.core.instance import Attempt, Instance, InstanceState, Parked, child_id
+from sagabus.core.stages import is_forward
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
 
@@ -30,10 +31,10 @@ def causes_of(
         return [_ended(row)]
     found = [
         *around.troubles,
-        *map(_parked, row.parked),
+        *(_parked(each, state) for each in row.parked),
         *_paused(row, around),
         *_gates(row, definition),
-        *_tasks(state, definition, around),
+        *_unless_held(_tasks(state, definition, around), around),
         *_joins(row, definition),
     ]
     return found or [Cause("moving", "it has just moved, and goes on by itself")]
@@ -49,16 +50,19 @@ def _ended(row: Instance) -> Cause:
     return Cause("ended", title, since=row.ended_at, remedy=remedy)
 
 
-def _parked(parked: Parked) -> Cause:
-    stage = parked.stage or "STAGE"
+def _parked(parked: Parked, state: InstanceState) -> Cause:
+    stage, detail = parked.stage or "STAGE", f": {parked.message}"
     match parked.cause:
         case "intent_unknown":
             name: CauseName = "intent_unknown"
             title = f"whether final stage {stage!r} had its effect is not known"
-            remedy = (
-                f"find out, then sagabus resolve ID {stage} --reason TEXT with --succeeded, "
-                "--failed or --retry"
-            )
+            tries = state.attempts.get(parked.task or "")
+            why = tries[-1].error if tries else None
+            detail = f" ({parked.task})" + ("" if why is None else f": {why.message}")
+            ways = "--succeeded, --failed or --retry"
+            if not is_forward(state.row):
+                ways = "--succeeded or --failed"
+            remedy = f"find out, then sagabus resolve ID {stage} --reason TEXT with {ways}"
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             remedy = (
@@ -67,13 +71,12 @@ def _parked(parked: Parked) -> Cause:
             )
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
+            detail = "" if state.row.error is None else f": {state.row.error.message}"
             remedy = "sagabus retry ID goes on from here, sagabus compensate ID undoes the rest"
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             remedy = "sagabus resume ID tries once more; report it with sagabus history ID --json"
-    return Cause(
-        name, title, f": {parked.message}", remedy, parked.stage, parked.task, since=parked.at
-    )
+    return Cause(name, title, detail, remedy, parked.stage, parked.task, since=parked.at)
 
 
 def _paused(row: Instance, around: Surroundings) -> Iterator[Cause]:
@@ -122,6 +125,12 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             since=gate.asked_at,
             until=gate.due_at,
         )
+
+
+def _unless_held(causes: Iterator[Cause], around: Surroundings) -> Iterator[Cause]:
+    """Without those of tasks that wait in a queue while everything is paused: they do not."""
+    is_held = any(hold.kind == "all" for hold in around.holds)
+    return (each for each in causes if not (is_held and each.cause == "queued"))
 
 
 def _tasks(

@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from sagabus.cli.bulk import Selection
 from sagabus.cli.main import app
 
 COMMANDS = (
@@ -48,3 +49,8 @@ def test_wrong_usage_has_exit_code_2_and_says_what_is_missing(
     code, text = run(*command)
     assert code == 2
     assert reason in text
+
+
+@pytest.mark.parametrize("text", ["90", "90s", "1.5m"])
+def test_age_is_seconds_or_a_number_with_a_unit(text: str) -> None:
+    assert Selection(older_than=text).document()["older_than_s"] == 90
