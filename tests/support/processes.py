@@ -30,8 +30,9 @@ TERMINAL = frozenset({"completed", "failed", "rolled_back", "cancelled"})
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment without settings of ours, and ``more``."""
+    """This process's environment without settings of ours, its terminal's width, and ``more``."""
     kept = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    kept.pop("COLUMNS", None)
     return kept | more
 
 

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from sagabus.errors import BadMessageError
-from sagabus.runtime.messages import dead_letter, read_inbox, result_event
+from sagabus.ports import Delivery
+from sagabus.runtime.dead_letters import letter_of_message
+from sagabus.runtime.messages import read_inbox, result_event
+from sagabus.runtime.reading import Dead
 from sagabus_agents.wire import MAX_MESSAGE_BYTES, DeadLetter, ResultMessage
 from tests.unit.hostile.judging import SLOWNESS
 from tests.unit.hostile.mutations import NASTY, mutated
@@ -78,7 +81,8 @@ def check(data: bytes) -> bool:
     if reason is None:
         return True
     assert 0 < len(reason) < 2_000
-    letter = dead_letter(reason, "s", data, AT)
+    delivery = Delivery("sagabus.inbox.0.i1.devops", data, 1, 1, AT)
+    letter = letter_of_message(Dead(reason, "devops", "i1", delivery), AT)
     assert len(letter) <= MAX_MESSAGE_BYTES
     DeadLetter.model_validate_json(letter)
     return False
