@@ -1,4 +1,7 @@
-"""Orchestrators over any store and bus that die at any step, and what came of it."""
+"""Orchestrators over any store and bus that die at any step, and what came of it.
+
+One file, because an owner and all that is around it are wired as one.
+"""
 
 import asyncio
 import inspect
