@@ -210,6 +210,8 @@ def test_completed_instance_is_undone_after_a_preview_that_sends_nothing(shop: S
     told = shop.run("compensate", "undone", "--preview")
     assert told.index("machine-1-0-undo-0") < told.index("network-1-0-undo-0")
     assert "nothing was sent; to do it: sagabus compensate undone" in told
+    one = shop.run("compensate", "undone", "--stage", "network", "--preview")
+    assert "to do it: sagabus compensate undone --stage network" in one
     assert not shop.work("undone", "machine", "compensation")
     line = shop.run("compensate", "undone", "--reason", "wrong account")
     assert line.startswith("undone: undoing machine, network, in this order; it is ")

@@ -13,6 +13,7 @@ import pytest
 
 from sagabus.ports import Store
 from tests.integration.random_sagas.playing import Played, hurried_store, play
+from tests.support.trails import check_trails
 
 #: Sagas side by side.
 TOGETHER = 40
@@ -33,6 +34,7 @@ async def play_all(seeds: int, directory: Path, store: Store) -> Played:
     print(played.figures())
     for seed, story in played.stories.items():
         print(f"=== seed {seed}: {played.faults[seed]}\n{story}")
+    await check_trails(store)
     return played
 
 

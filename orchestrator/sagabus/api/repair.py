@@ -11,7 +11,6 @@ from sagabus.api.documents import CommandView, WhyRequest
 from sagabus.api.facade import Behind, IdempotencyKey
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
-from sagabus.core.permitted import refusal
 from sagabus.core.preview import Undo
 from sagabus.definitions.compare import WorkflowChange
 from sagabus.views.shared import View
@@ -185,8 +184,8 @@ async def preview(
 ) -> PreviewView:
     """What ``compensate`` would send, in that order; nothing is sent."""
     row = await orchestrator.get_row(id)
-    undos = await orchestrator.compensate_preview(id, stage)
-    return PreviewView(id=id, status=row.status, refusal=refusal("compensate", row), items=undos)
+    undos, refusal = await orchestrator.compensate_preview(id, stage)
+    return PreviewView(id=id, status=row.status, refusal=refusal, items=undos)
 
 
 @router.get("/{id}/definition-change", responses=documented(404))

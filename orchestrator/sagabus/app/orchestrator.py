@@ -43,6 +43,7 @@ from sagabus.core.graph import Graph
 from sagabus.core.instance import Instance, InstanceState
 from sagabus.core.intents import Intent
 from sagabus.core.preview import Undo, what_would_be_undone
+from sagabus.core.repair_undo import refusal as undo_refusal
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compare import WorkflowChange, change_of
 from sagabus.definitions.compile import compile_snapshot
@@ -311,8 +312,10 @@ class Orchestrator(Commands):
         """
         return await give_all(self._engine.store, self, selection, order)
 
-    async def compensate_preview(self, instance_id: str, stage: str | None = None) -> list[Undo]:
-        """What undoing an instance, or one stage of it, would send, in that order.
+    async def compensate_preview(
+        self, instance_id: str, stage: str | None = None
+    ) -> tuple[list[Undo], str | None]:
+        """What undoing an instance, or one stage of it, would send, and why it would be refused.
 
         Raises:
             InstanceNotFoundError: there is none.
@@ -322,7 +325,8 @@ class Orchestrator(Commands):
         definition = await self._engine.snapshots.of(state.row.digest)
         if stage is not None and stage not in definition.stages:
             raise InvalidRequestError(f"workflow {state.row.workflow!r} has no stage {stage!r}")
-        return what_would_be_undone(definition, state, stage)
+        why_not = undo_refusal(definition, state, stage)
+        return what_would_be_undone(definition, state, stage), why_not
 
     async def definition_change(self, instance_id: str) -> WorkflowChange | None:
         """What the definition in force changes for an instance; None: it is the same.

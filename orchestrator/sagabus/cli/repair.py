@@ -67,7 +67,7 @@ def cancel(
         left = "; what it did is left as it is" if is_kept else ""
         words = f"{instance}: cancelled{left}: sagabus show {instance}"
     else:
-        words = f"{instance}: is cancelled, now {status}: sagabus watch {instance}"
+        words = f"{instance}: is to end cancelled; {what_next(instance, status)}"
     report(reply, words, is_json=is_json)
 
 
@@ -293,7 +293,7 @@ def compensate(
         return
     if is_preview:
         found = api.get(instance_path(instance, "compensate"), stage=stage)
-        say_json(found) if is_json else _say_preview(found)
+        say_json(found) if is_json else _say_preview(found, stage)
         return
     document = {"reason": reason, "stage": stage}
     reply = command(api, instance, "compensate", document)
@@ -303,10 +303,8 @@ def compensate(
     report(reply, f"{words}; {what_next(instance, result['status'])}", is_json=is_json)
 
 
-def _say_preview(found: dict[str, Any]) -> None:
-    if not found["items"]:
-        say(f"{found['id']}: nothing stands that could be undone")
-    else:
+def _say_preview(found: dict[str, Any], stage: str | None) -> None:
+    if found["items"]:
         say_table(
             ("", "STAGE", "COMPENSATION", "UNDOES", "ROLE", "ACTION"),
             (
@@ -316,5 +314,6 @@ def _say_preview(found: dict[str, Any]) -> None:
         )
     if found["refusal"] is not None:
         say(f"compensate is refused now: {found['refusal']}")
-    elif found["items"]:
-        say(f"nothing was sent; to do it: sagabus compensate {found['id']}")
+    else:
+        only = "" if stage is None else f" --stage {stage}"
+        say(f"nothing was sent; to do it: sagabus compensate {found['id']}{only}")

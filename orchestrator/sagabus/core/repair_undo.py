@@ -1,10 +1,12 @@
 """Repair of an undo: what stands is undone on request, what failed is tried again or given up."""
 
-from sagabus.core import ending, resources, saga, stages
+from sagabus.core import ending, permitted, resources, saga, stages
+from sagabus.core.definition import Definition
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
 from sagabus.core.instance import (
     Answer,
     Attempt,
+    InstanceState,
     InstanceStatus,
     StageRun,
     StageStatus,
@@ -19,7 +21,7 @@ from sagabus.core.transition import Ignored, Transition
 
 def compensate(t: Transition, event: CompensateRequested) -> Ignored | None:
     """Undo what stands, of one stage or of all; what failed to be undone is tried again."""
-    why_not = _why_not(t, event)
+    why_not = _why_not(t, event.stage)
     if why_not is not None:
         t.refuse(event.command, why_not)
         return None
@@ -33,6 +35,12 @@ def compensate(t: Transition, event: CompensateRequested) -> Ignored | None:
     return None
 
 
+def refusal(definition: Definition, state: InstanceState, stage: str | None) -> str | None:
+    """Why it would be refused now to undo an instance, or a stage of it; None: it would not be."""
+    t = Transition(definition, state, state.row.updated_at)
+    return permitted.refusal("compensate", state.row) or _why_not(t, stage)
+
+
 def try_again(t: Transition, event: RetryRequested, stage: str) -> Ignored | None:
     """Try the compensations of a stage again that failed."""
     _start(t, event, stage)
@@ -41,10 +49,10 @@ def try_again(t: Transition, event: RetryRequested, stage: str) -> Ignored | Non
     return None
 
 
-def _why_not(t: Transition, event: CompensateRequested) -> str | None:
+def _why_not(t: Transition, stage: str | None) -> str | None:
     row = t.row
-    if event.stage is not None and event.stage not in t.definition.stages:
-        return f"workflow {row.workflow!r} has no stage {event.stage!r}"
+    if stage is not None and stage not in t.definition.stages:
+        return f"workflow {row.workflow!r} has no stage {stage!r}"
     if row.parked and not {each.cause for each in row.parked} & {
         "after_final",
         "compensation_failed",
@@ -53,10 +61,10 @@ def _why_not(t: Transition, event: CompensateRequested) -> str | None:
     if any(each.cause == "intent_unknown" for each in row.parked):
         return "the outcome of a final stage is unknown: resolve it first"
     is_only_stuck = row.parked and (stages.is_forward(row) or row.undo_order is not None)
-    if is_only_stuck and not failed_runs(t, event.stage):
-        return f"no compensation of stage {event.stage!r} failed: nothing of it can be tried again"
-    if not what_would_be_undone(t.definition, t.state, event.stage):
-        where = "of it" if event.stage is None else f"of stage {event.stage!r}"
+    if is_only_stuck and not failed_runs(t, stage):
+        return f"no compensation of stage {stage!r} failed: nothing of it can be tried again"
+    if not what_would_be_undone(t.definition, t.state, stage):
+        where = "of it" if stage is None else f"of stage {stage!r}"
         return f"nothing {where} stands that could be undone"
     return None
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 STEP_S = 0.01
+#: What counts of a longer wait for a turn: less than agents are silent between two beats.
+MOST_S = 0.03
 
 
 class PatientClock:
@@ -20,7 +22,7 @@ class PatientClock:
         while True:
             await asyncio.sleep(STEP_S)
             now = monotonic()
-            self._elapsed_s += min(now - last, 2 * STEP_S)
+            self._elapsed_s += min(now - last, MOST_S)
             last = now
 
     def seconds(self) -> float:

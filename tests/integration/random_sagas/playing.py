@@ -132,7 +132,7 @@ class _Stage:
             if stage.classification == "final"
         )
         self.outside = Outside(final_stages=frozenset(finals))
-        self.agents = Agents(self.world.broker, self.outside, seeds[0], lucks)
+        self.agents = Agents(self.world.broker, self.clock, self.outside, seeds[0], lucks)
         self.dynasty = Dynasty(
             config,
             self.world,

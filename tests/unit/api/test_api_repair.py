@@ -152,6 +152,11 @@ async def test_preview_lists_what_would_be_sent_and_why_it_would_not_be(house: H
     assert (
         "no stage 'nope'" in (await house.read(f"{BASE}/i1/compensate?stage=nope", 422))["message"]
     )
+    of_test = await house.read(f"{BASE}/i1/compensate?stage=test")
+    assert (of_test["items"], of_test["refusal"]) == (
+        [],
+        "nothing of stage 'test' stands that could be undone",
+    )
     reply = await house.give("i1/compensate", WHY)
     assert reply["result"]["stages"] == ["compile"]
     await house.until_status("i1", "rolled_back")
