@@ -14,8 +14,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 # Further arguments for the command behind a target, as in `make test ARGS="-k saga -x"`.
 ARGS ?=
 
-# Test processes at once: most tests wait for servers, and more than two disturb each other's clocks.
-JOBS ?= 2
+# Test processes at once: most tests wait for servers and for each other's ends, not for a core.
+JOBS ?= 3
 
 .PHONY: help
 help: ## Show this list
