@@ -175,6 +175,8 @@ def _retried(instance: str, result: dict[str, Any]) -> str:
         return f"{instance}: {undone}; {what_next(instance, result['status'])}"
     kept = ", ".join(result["kept"]) or "nothing"
     again = ", ".join(result["again"]) or "nothing"
+    if result["not_undone"]:
+        again += f", beside what was not undone of {', '.join(result['not_undone'])}"
     return f"{instance}: kept {kept}; again {again}; {what_next(instance, result['status'])}"
 
 

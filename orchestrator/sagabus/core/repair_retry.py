@@ -33,6 +33,8 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
     names = {
         "kept": list(dict.fromkeys(run.stage for run in kept.values())),
         "again": list(dict.fromkeys(t.row.runs[key].stage for key in again)),
+        # What these did stands, and they may do it again beside it.
+        "not_undone": list(dict.fromkeys(each["stage"] for each in t.row.failed_compensations)),
     }
     t.record(
         "WorkflowRetried",

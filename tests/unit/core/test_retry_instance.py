@@ -25,6 +25,7 @@ def test_what_succeeded_is_kept_and_the_rest_runs_in_a_new_pass() -> None:
         "digest": "d",
         "kept": ["a"],
         "again": ["b"],
+        "not_undone": [],
     }
     assert scene.sent == ["a-1-0/1", "b-1-0/1", "b-2-0/1"]
     assert scene.row.error is None
@@ -295,9 +296,10 @@ def test_a_failed_undo_blocks_no_retry_and_stays_named() -> None:
     flow = sequence(stage("a", undo=UNDO), stage("b"))
     scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0").fail("a-1-0-undo-0")
     assert (scene.status, scene.row.rollback) == ("failed", "partial")
-    scene.ask(RetryRequested)
+    assert scene.ask(RetryRequested).result["not_undone"] == ["a"]
     scene.succeed("a-2-0", "b-2-0")
-    assert (scene.status, len(scene.row.failed_compensations)) == ("completed", 1)
+    assert (scene.status, scene.row.rollback) == ("completed", "partial")
+    assert len(scene.row.failed_compensations) == 1
 
 
 def test_naming_a_stage_whose_undo_failed_tries_that_again() -> None:
