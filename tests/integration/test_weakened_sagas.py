@@ -24,7 +24,7 @@ from tests.integration.random_sagas.playing import hurried_store, play
 
 #: Sagas side by side, and how often they are tried.
 TOGETHER = 40
-TRIES = 12
+TRIES = 30
 #: Little goes well.
 LUCKS = (0.15, 0.3)
 
@@ -130,7 +130,7 @@ WEAKENED: list[Callable[[Patch], None]] = [
 QUICK = {what_is_final_is_run_again, undos_that_failed_count_as_done, what_is_resolved_stays_parked}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "weaken",
     [
