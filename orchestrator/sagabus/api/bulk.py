@@ -1,6 +1,5 @@
 """The route of commands for many instances at once."""
 
-import uuid
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import CancelRequest
-from sagabus.api.facade import Behind, IdempotencyKey
+from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
 from sagabus.app.bulk import BulkName, Order, Selection
 from sagabus.core.instance import InstanceStatus
@@ -64,7 +63,7 @@ class BulkView(View):
 
 @router.post("/{name}", responses=documented())
 async def give_all(
-    orchestrator: Behind, name: BulkName, body: BulkRequest, key: IdempotencyKey = None
+    orchestrator: Behind, name: BulkName, body: BulkRequest, command: Given
 ) -> BulkView:
     """Give a command to every instance that matches; each is answered on its own.
 
@@ -79,7 +78,7 @@ async def give_all(
     )
     order = Order(
         name=name,
-        command=key or uuid.uuid4().hex,
+        command=command.id,
         by=body.by,
         reason=body.reason,
         compensate=body.compensate,

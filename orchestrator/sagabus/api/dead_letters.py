@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import WhyRequest
-from sagabus.api.facade import Behind
+from sagabus.api.facade import Behind, By, Reason
 from sagabus.api.failures import documented
 from sagabus.app.dead_letters import Letter
 from sagabus.views.shared import View
@@ -109,8 +109,8 @@ async def requeue_dead_letter(
 async def drop_dead_letter(
     orchestrator: Behind,
     seq: int,
-    by: Annotated[str, Query(max_length=256)] = "",
-    reason: Annotated[str, Query(max_length=2000)] = "",
+    by: By = "",
+    reason: Reason = "",
 ) -> DroppedLetter:
     """Delete it."""
     await orchestrator.dead_letters.drop(seq, by=by, reason=reason)

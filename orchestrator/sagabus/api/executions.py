@@ -1,6 +1,5 @@
 """Routes of instances: how they stand, what they did, and what people ask of them."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -19,7 +18,7 @@ from sagabus.api.documents import (
     TaskList,
     WhyRequest,
 )
-from sagabus.api.facade import Behind, IdempotencyKey
+from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
 from sagabus.views.graphs import GraphView, view_of
@@ -142,74 +141,66 @@ async def watch(
 
 @router.post("/{id}/approve", responses=documented(404, 409))
 async def approve(
-    orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: DecisionRequest, command: Given
 ) -> CommandView:
     """Let a waiting stage go on."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.approve_stage(
-        id, body.stage, by=body.by, reason=body.reason, command=command
+        id, body.stage, by=body.by, reason=body.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/reject", responses=documented(404, 409))
 async def reject(
-    orchestrator: Behind, id: str, body: DecisionRequest, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: DecisionRequest, command: Given
 ) -> CommandView:
     """Refuse a waiting stage: the workflow fails and is undone."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.reject_stage(
-        id, body.stage, by=body.by, reason=body.reason, command=command
+        id, body.stage, by=body.by, reason=body.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/answer", responses=documented(404, 409))
-async def answer(
-    orchestrator: Behind, id: str, body: AnswerRequest, key: IdempotencyKey = None
-) -> CommandView:
+async def answer(orchestrator: Behind, id: str, body: AnswerRequest, command: Given) -> CommandView:
     """Answer the question that a stage asks; the answer is the stage's result."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.answer(
-        id, body.stage, body.data, by=body.by, reason=body.reason, command=command
+        id, body.stage, body.data, by=body.by, reason=body.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/pause", responses=documented(404, 409))
 async def pause(
-    orchestrator: Behind, id: str, body: WhyRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, command: Given, body: WhyRequest | None = None
 ) -> CommandView:
     """Send nothing more, in the instances below neither; what was sent runs to its end."""
     request = body or WhyRequest()
-    command = key or uuid.uuid4().hex
-    result = await orchestrator.pause(id, by=request.by, reason=request.reason, command=command)
-    return CommandView(command=command, result=dict(result))
+    result = await orchestrator.pause(id, by=request.by, reason=request.reason, command=command.id)
+    return command.done(result)
 
 
 @router.post("/{id}/resume", responses=documented(404, 409))
 async def resume(
-    orchestrator: Behind, id: str, body: WhyRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, command: Given, body: WhyRequest | None = None
 ) -> CommandView:
     """Let a paused instance, and those below it, go on."""
     request = body or WhyRequest()
-    command = key or uuid.uuid4().hex
-    result = await orchestrator.resume(id, by=request.by, reason=request.reason, command=command)
-    return CommandView(command=command, result=dict(result))
+    result = await orchestrator.resume(id, by=request.by, reason=request.reason, command=command.id)
+    return command.done(result)
 
 
 @router.post("/{id}/cancel", responses=documented(404, 409))
 async def cancel(
-    orchestrator: Behind, id: str, body: CancelRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, command: Given, body: CancelRequest | None = None
 ) -> CommandView:
     """End an instance and undo what it did, or leave it (``compensate: false``) and name it."""
     request = body or CancelRequest()
-    command = key or uuid.uuid4().hex
     result = await orchestrator.cancel(
         id,
         compensate=request.compensate,
         by=request.by,
         reason=request.reason,
-        command=command,
+        command=command.id,
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)

@@ -1,9 +1,12 @@
 """How a route reaches the orchestrator that the application was made for."""
 
-from typing import Annotated
+import uuid
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request
 
+from sagabus.api.documents import CommandView
 from sagabus.app import Orchestrator
 from sagabus_agents.wire import ID_PATTERN
 
@@ -15,8 +18,25 @@ def _orchestrator_of(request: Request) -> Orchestrator:
 
 Behind = Annotated[Orchestrator, Depends(_orchestrator_of)]
 
-#: The id of a command: the same key again returns the first answer and does nothing.
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=ID_PATTERN)]
+
+class Command:
+    """The command that a request gives; under the same key again it does nothing more."""
+
+    def __init__(
+        self,
+        key: Annotated[str | None, Header(alias="Idempotency-Key", pattern=ID_PATTERN)] = None,
+    ) -> None:
+        #: What the client named it; None: nothing.
+        self.key = key
+        #: That, or one that is made here.
+        self.id = key or uuid.uuid4().hex
+
+    def done(self, result: Mapping[str, Any]) -> CommandView:
+        """The document that says what came of it."""
+        return CommandView(command=self.id, result=dict(result))
+
+
+Given = Annotated[Command, Depends(Command)]
 
 #: Who asks, and why; both are recorded.
 By = Annotated[str, Query(max_length=256)]

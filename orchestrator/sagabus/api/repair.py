@@ -1,6 +1,5 @@
 """Routes that repair an instance: tried again, gone on without, resolved, undone."""
 
-import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -8,7 +7,7 @@ from pydantic import Field
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import CommandView, WhyRequest
-from sagabus.api.facade import Behind, IdempotencyKey
+from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
 from sagabus.core.instance import InstanceStatus
 from sagabus.core.preview import Undo
@@ -84,11 +83,10 @@ class DefinitionChangeView(View):
 
 @router.post("/{id}/retry", responses=documented(404, 409))
 async def retry(
-    orchestrator: Behind, id: str, body: RetryRequest | None = None, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, command: Given, body: RetryRequest | None = None
 ) -> CommandView:
     """Go on after a failure; ``result``: the stages that are ``kept``, and those run ``again``."""
     request = body or RetryRequest()
-    command = key or uuid.uuid4().hex
     result = await orchestrator.retry(
         id,
         from_stage=request.from_stage,
@@ -96,29 +94,25 @@ async def retry(
         definition=request.definition,
         by=request.by,
         reason=request.reason,
-        command=command,
+        command=command.id,
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/skip", responses=documented(404, 409))
-async def skip(
-    orchestrator: Behind, id: str, body: RepairRequest, key: IdempotencyKey = None
-) -> CommandView:
+async def skip(orchestrator: Behind, id: str, body: RepairRequest, command: Given) -> CommandView:
     """Go on without a stage that has not ended, or without the undo of it that failed."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.skip(
-        id, body.stage, attempt=body.attempt, by=body.by, reason=body.reason, command=command
+        id, body.stage, attempt=body.attempt, by=body.by, reason=body.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/set-result", responses=documented(404, 409))
 async def set_result(
-    orchestrator: Behind, id: str, body: ResultRequest, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: ResultRequest, command: Given
 ) -> CommandView:
     """Go on as if a stage had given ``output``; of one whose undo failed: it was undone by hand."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.set_result(
         id,
         body.stage,
@@ -126,29 +120,25 @@ async def set_result(
         attempt=body.attempt,
         by=body.by,
         reason=body.reason,
-        command=command,
+        command=command.id,
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/fail", responses=documented(404, 409))
-async def fail(
-    orchestrator: Behind, id: str, body: RepairRequest, key: IdempotencyKey = None
-) -> CommandView:
+async def fail(orchestrator: Behind, id: str, body: RepairRequest, command: Given) -> CommandView:
     """Go on as if a stage had failed: a route handles that, or the workflow fails."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.fail_stage(
-        id, body.stage, attempt=body.attempt, by=body.by, reason=body.reason, command=command
+        id, body.stage, attempt=body.attempt, by=body.by, reason=body.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/resolve", responses=documented(404, 409))
 async def resolve(
-    orchestrator: Behind, id: str, body: ResolveRequest, key: IdempotencyKey = None
+    orchestrator: Behind, id: str, body: ResolveRequest, command: Given
 ) -> CommandView:
     """Say what came of a final stage whose outcome is unknown."""
-    command = key or uuid.uuid4().hex
     result = await orchestrator.resolve(
         id,
         body.stage,
@@ -157,25 +147,24 @@ async def resolve(
         attempt=body.attempt,
         by=body.by,
         reason=body.reason,
-        command=command,
+        command=command.id,
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.post("/{id}/compensate", responses=documented(404, 409))
 async def compensate(
     orchestrator: Behind,
     id: str,
+    command: Given,
     body: CompensateRequest | None = None,
-    key: IdempotencyKey = None,
 ) -> CommandView:
     """Undo what an instance left that has ended, of one stage or of all."""
     request = body or CompensateRequest()
-    command = key or uuid.uuid4().hex
     result = await orchestrator.compensate(
-        id, stage=request.stage, by=request.by, reason=request.reason, command=command
+        id, stage=request.stage, by=request.by, reason=request.reason, command=command.id
     )
-    return CommandView(command=command, result=dict(result))
+    return command.done(result)
 
 
 @router.get("/{id}/compensate", responses=documented(404))

@@ -1,6 +1,5 @@
 """Routes of definitions, and of starting them."""
 
-import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -13,7 +12,7 @@ from sagabus.api.documents import (
     WorkflowView,
     workflow_of,
 )
-from sagabus.api.facade import Behind, IdempotencyKey
+from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
 from sagabus.api.registry_documents import RegisteredView, etag, registered_of
 from sagabus.core.graph import graph_of
@@ -83,8 +82,8 @@ async def execute(
     orchestrator: Behind,
     response: Response,
     ref: str,
+    command: Given,
     body: ExecuteRequest | None = None,
-    key: IdempotencyKey = None,
 ) -> InstanceView:
     """Start an instance; answered when it is stored.
 
@@ -95,9 +94,9 @@ async def execute(
     started = await orchestrator.start(
         ref,
         request.parameters,
-        id=request.id or key,
+        id=request.id or command.key,
         by=request.by,
-        command=key or uuid.uuid4().hex,
+        command=command.id,
     )
     if not started.is_new:
         response.status_code = 200

@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sagabus.adapters.package_data import data_path
+from sagabus.core.instance import TERMINAL
 
 _AGENTS: Final = ("devops", "backend", "tester")
 _READY_S: Final = 30.0
@@ -245,7 +246,7 @@ class _Demo:
 
 
 def _is_ended(document: Mapping[str, Any]) -> bool:
-    return document["status"] in {"completed", "failed", "rolled_back", "cancelled"}
+    return document["status"] in TERMINAL
 
 
 def _run(demo: _Demo, row: _Row, parameters: Mapping[str, Any]) -> None:

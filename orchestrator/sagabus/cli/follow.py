@@ -8,13 +8,13 @@ from rich.text import Text
 
 from sagabus.cli.client import Api, instance_path
 from sagabus.cli.output import clean, clock, duration, say, status
+from sagabus.core.instance import TERMINAL
 from sagabus.errors import ApiError
 
 #: How long an orchestrator may be away while it is followed.
 _OUTAGE_S: Final = 60.0
 _RETRY_S: Final = 0.5
 _POLL_S: Final = 30.0
-_TERMINAL: Final = frozenset({"completed", "failed", "rolled_back", "cancelled"})
 _AWAY: Final = frozenset({"unreachable", "store_unavailable", "bus_unavailable"})
 #: Parts of an entry that are shown in this order; the rest stays for ``--json``.
 _SHOWN: Final = (
@@ -55,7 +55,7 @@ def until_ended(api: Api, instance_id: str) -> dict[str, Any]:
             patience.bear(error)
             continue
         patience.forget()
-        if instance["status"] in _TERMINAL:
+        if instance["status"] in TERMINAL:
             return dict(instance)
         for stage in instance["stages"]:
             if stage["status"] == "waiting" and stage["stage"] not in asked:

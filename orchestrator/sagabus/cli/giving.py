@@ -1,12 +1,11 @@
 """Giving a command for one instance, and saying in a line what came of it and what comes next."""
 
-from typing import Any, Final
+from typing import Any
 
 from sagabus.cli.client import Api, instance_path
 from sagabus.cli.options import who
 from sagabus.cli.output import say, say_json
-
-_TERMINAL: Final = frozenset({"completed", "failed", "rolled_back", "cancelled"})
+from sagabus.core.instance import TERMINAL
 
 
 def command(api: Api, instance: str, name: str, document: dict[str, Any]) -> Any:
@@ -22,9 +21,18 @@ def report(reply: Any, words: str, *, is_json: bool) -> None:
         say(words)
 
 
+def repair(
+    api: Api, instance: str, name: str, stage: str, words: str, *, is_json: bool, **more: Any
+) -> None:
+    """Give a command that puts a stage right, and say that it did: ``words`` of the stage."""
+    reply = command(api, instance, name, {"stage": stage, **more})
+    after = what_next(instance, reply["result"]["status"])
+    report(reply, f"{instance}: stage {stage} {words}; {after}", is_json=is_json)
+
+
 def what_next(instance: str, status: str) -> str:
     """How an instance stands after a command, and how it is followed."""
-    if status in _TERMINAL:
+    if status in TERMINAL:
         return f"it is {status}: sagabus show {instance}"
     if status == "needs_operator":
         return f"it needs an operator: sagabus show {instance}"

@@ -18,7 +18,7 @@ from sagabus.cli.bulk import (
     give_all,
 )
 from sagabus.cli.client import Api, instance_path, workflow_path
-from sagabus.cli.giving import command, report, what_next
+from sagabus.cli.giving import command, repair, report, what_next
 from sagabus.cli.options import InstanceId, Json, Reason, Url, json_of, parameters_of
 from sagabus.cli.output import clean, say, say_json, say_table
 from sagabus.errors import ApiError
@@ -190,9 +190,8 @@ def skip(
     url: Url = None,
 ) -> None:
     """Go on without a stage that has not ended; or without the undo of it that failed."""
-    document = {"stage": stage, "reason": reason, "attempt": attempt}
-    reply = command(Api(url), instance, "skip", document)
-    report(reply, _stage_line(instance, stage, "is skipped", reply), is_json=is_json)
+    more = {"reason": reason, "attempt": attempt}
+    repair(Api(url), instance, "skip", stage, "is skipped", is_json=is_json, **more)
 
 
 @app.command()
@@ -206,10 +205,8 @@ def set_result(
     url: Url = None,
 ) -> None:
     """Go on as if a stage had given --output; one whose undo failed was undone by hand."""
-    value = json_of(output, "--output")
-    document = {"stage": stage, "reason": reason, "attempt": attempt, "output": value}
-    reply = command(Api(url), instance, "set-result", document)
-    report(reply, _stage_line(instance, stage, "has its result", reply), is_json=is_json)
+    more = {"reason": reason, "attempt": attempt, "output": json_of(output, "--output")}
+    repair(Api(url), instance, "set-result", stage, "has its result", is_json=is_json, **more)
 
 
 @app.command()
@@ -222,9 +219,8 @@ def fail(
     url: Url = None,
 ) -> None:
     """Go on as if a stage had failed: a route handles that, or the workflow fails."""
-    document = {"stage": stage, "reason": reason, "attempt": attempt}
-    reply = command(Api(url), instance, "fail", document)
-    report(reply, _stage_line(instance, stage, "has failed", reply), is_json=is_json)
+    more = {"reason": reason, "attempt": attempt}
+    repair(Api(url), instance, "fail", stage, "has failed", is_json=is_json, **more)
 
 
 @app.command()
@@ -250,20 +246,10 @@ def resolve(
     if output is not None and not is_success:
         raise typer.BadParameter("belongs to --succeeded", param_hint="--output")
     outcome = "succeeded" if is_success else "failed" if is_failure else "retry"
-    document = {
-        "stage": stage,
-        "reason": reason,
-        "attempt": attempt,
-        "outcome": outcome,
-        "output": None if output is None else json_of(output, "--output"),
-    }
-    reply = command(Api(url), instance, "resolve", document)
+    value = None if output is None else json_of(output, "--output")
+    more = {"reason": reason, "attempt": attempt, "outcome": outcome, "output": value}
     words = "is sent once more" if is_retry else f"counts as {outcome}"
-    report(reply, _stage_line(instance, stage, words, reply), is_json=is_json)
-
-
-def _stage_line(instance: str, stage: str, words: str, reply: Any) -> str:
-    return f"{instance}: stage {stage} {words}; {what_next(instance, reply['result']['status'])}"
+    repair(Api(url), instance, "resolve", stage, words, is_json=is_json, **more)
 
 
 @app.command()
