@@ -30,7 +30,7 @@ class BulkRequest(CancelRequest):
     older_than_s: float | None = Field(default=None, ge=0, le=10 * 365 * 86_400)
     #: Of more the newest.
     limit: int = Field(default=100, ge=1, le=1000)
-    #: Say what would be touched, and touch nothing.
+    #: Say what each would be answered, and touch nothing.
     dry_run: bool = False
     #: Of ``retry``: go on with the newest definition.
     definition: Literal["latest"] | None = None

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal, assert_never
 
 from sagabus.adapters.page_cursor import dump_cursor
 from sagabus.app.commands import Commands
-from sagabus.core import permitted
 from sagabus.core.instance import Instance, InstanceStatus, child_id
 from sagabus.errors import InvalidRequestError, RequestError, SagabusError
 from sagabus.ports import Store
@@ -55,7 +54,7 @@ class Order:
     definition: str | None = None
     #: Of ``retry``: those that change.
     parameters: Mapping[str, Any] | None = None
-    #: Touch nothing, and say what would be touched.
+    #: Touch nothing, and say what each would be answered.
     is_dry: bool = False
 
 
@@ -85,6 +84,8 @@ async def give_all(
     store: Store, commands: Commands, selection: Selection, order: Order
 ) -> BulkReport:
     """Give a command to every instance that is selected.
+
+    ``commands`` carries them out; those of a dry order on paper.
 
     Raises:
         InvalidRequestError: the selection names nothing, or too much.
@@ -129,11 +130,6 @@ async def _select(store: Store, selection: Selection, name: BulkName) -> list[In
 
 
 async def _give(commands: Commands, row: Instance, order: Order) -> Outcome:
-    if order.is_dry:
-        is_kept = order.name == "cancel" and not order.compensate
-        why_not = permitted.refusal("cancel_no_compensate" if is_kept else order.name, row)
-        code = None if why_not is None else "conflict"
-        return Outcome(row.id, row.workflow, row.status, why_not is None, code, why_not)
     try:
         result = await _ask(commands, row.id, order)
     except SagabusError as error:

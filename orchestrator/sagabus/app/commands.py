@@ -10,7 +10,7 @@ and ``InstanceNotFoundError``.
 
 import secrets
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from sagabus.core.instance import Answer
 from sagabus.errors import (
@@ -21,7 +21,6 @@ from sagabus.errors import (
     RequestError,
     WorkflowNotFoundError,
 )
-from sagabus.runtime.submission import Submission
 from sagabus_agents.wire import CommandMessage, is_id
 
 CommandName = Literal[
@@ -40,11 +39,18 @@ CommandName = Literal[
 ]
 
 
+class Answering(Protocol):
+    """Whoever answers commands: the loops of the partitions, or a trial on paper."""
+
+    async def submit(self, instance: str, message: CommandMessage) -> Answer:
+        """The answer."""
+
+
 class Commands:
     """The commands for one instance; each is answered when it is stored."""
 
-    def __init__(self, submission: Submission) -> None:
-        self._submission = submission
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
 
     # --- answers ------------------------------------------------------------------------------
 
@@ -257,7 +263,7 @@ class Commands:
         message = CommandMessage(
             command=command or secrets.token_hex(16), name=name, arguments=arguments, by=by
         )
-        return granted(await self._submission.submit(instance_id, message))
+        return granted(await self._answering.submit(instance_id, message))
 
 
 def granted(answer: Answer) -> Mapping[str, Any]:

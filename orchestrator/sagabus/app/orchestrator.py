@@ -34,6 +34,7 @@ from sagabus.app.dead_letters import DeadLetters
 from sagabus.app.health import VERSION, Health, assess
 from sagabus.app.holds import HoldDesk
 from sagabus.app.notices import Notices
+from sagabus.app.on_paper import OnPaper
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.app.retention import Sweeper
 from sagabus.app.why import WhyDesk
@@ -102,7 +103,8 @@ class Orchestrator(Commands):
         self._ownership = ownership
         self._holder = holder
         self._following = following
-        super().__init__(Submission(engine.bus, ownership))
+        self._submission = Submission(engine.bus, ownership)
+        super().__init__(self._submission)
         #: Workflows that are registered, beside those in files.
         self.registry = WorkflowRegistry(
             registry, holder, engine.bus, lambda: ensure_roles(engine, holder)
@@ -307,10 +309,13 @@ class Orchestrator(Commands):
     async def give_all(self, selection: Selection, order: Order) -> BulkReport:
         """Give a command to every instance that is selected, each answered on its own.
 
+        A dry order is answered in the same words, and done to none of them.
+
         Raises:
             InvalidRequestError: the selection names nothing, or too much.
         """
-        return await give_all(self._engine.store, self, selection, order)
+        commands = Commands(OnPaper(self._engine)) if order.is_dry else self
+        return await give_all(self._engine.store, commands, selection, order)
 
     async def compensate_preview(
         self, instance_id: str, stage: str | None = None

@@ -32,7 +32,7 @@ Limit = Annotated[
     int | None, typer.Option("--limit", min=1, max=1000, help="At most so many; default: 100.")
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would be touched, and touch nothing.")
+    bool, typer.Option("--dry-run", help="Say what each would be answered; touch nothing.")
 ]
 
 #: What each command has done to an instance, in words.

@@ -125,10 +125,15 @@ class Intake:
     ) -> Event | None:
         """What a retry means; it may bring another definition with it."""
         snapshots = self._engine.snapshots
+
+        async def understand() -> RetryRequested:
+            event = await retry_event(message, state.row, snapshots, turn.at)
+            if event.definition is not None:
+                await snapshots.keep(event.definition)
+            return event
+
         try:
-            return await self._patiently(
-                lambda: retry_event(message, state.row, snapshots, turn.at)
-            )
+            return await self._patiently(understand)
         except BadMessageError as error:
             turn.refuse(item, "invalid_request", error.reason)
         except (ConfigError, InvariantError, RequestError, TemplateError) as error:

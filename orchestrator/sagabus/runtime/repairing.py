@@ -101,7 +101,7 @@ def repair_event(message: CommandMessage, at: datetime) -> Event:
 async def retry_event(
     message: CommandMessage, row: Instance, snapshots: Snapshots, at: datetime
 ) -> RetryRequested:
-    """What a retry means, with the definition that the instance is to go on with.
+    """What a retry means, with the definition that the instance is to go on with, not yet stored.
 
     Raises:
         BadMessageError: its arguments are wrong.
@@ -115,7 +115,7 @@ async def retry_event(
         raise wrong_arguments(message, error) from None
     definition = None
     if asked.definition is not None:
-        newest = await snapshots.newest(row.workflow)
+        newest = snapshots.in_force(row.workflow)
         if asked.definition not in {"latest", newest.digest}:
             raise ConflictError(
                 f"workflow {row.workflow!r} was changed since you looked at it: compare again"

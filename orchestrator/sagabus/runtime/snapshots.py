@@ -22,28 +22,41 @@ class Snapshots:
         self._compile = compile_snapshot
         self._by_digest: dict[str, Definition] = {}
 
+    def in_force(self, name: str) -> Definition:
+        """The definition that a new instance of ``name`` would start on.
+
+        Raises:
+            WorkflowNotFoundError: none of this name is loaded and enabled.
+        """
+        definition = self._find(name)
+        if not definition.enabled:
+            raise WorkflowNotFoundError(f"workflow {name!r} is disabled: set enabled = true")
+        return definition
+
     async def newest(self, name: str) -> Definition:
-        """The definition that a new instance of ``name`` starts on; stored before it is used.
+        """The same, stored: as it has to be before it is used.
 
         Raises:
             WorkflowNotFoundError: none of this name is loaded and enabled.
             ConflictError: a workflow that it calls is just being changed.
         """
-        definition = self._find(name)
-        if not definition.enabled:
-            raise WorkflowNotFoundError(f"workflow {name!r} is disabled: set enabled = true")
-        await self._keep(definition)
+        definition = self.in_force(name)
+        await self.keep(definition)
         return definition
 
-    async def _keep(self, definition: Definition) -> None:
-        """Store a definition after those that it starts: it is never there without them."""
+    async def keep(self, definition: Definition) -> None:
+        """Store a definition after those that it starts: it is never there without them.
+
+        Raises:
+            ConflictError: a workflow that it calls is just being changed.
+        """
         if definition.digest in self._by_digest:
             return
         for name, digest in definition.workflows.items():
             child = self._find(name)
             if child.digest != digest:
                 raise ConflictError(f"workflow {name!r} was changed at this moment: start again")
-            await self._keep(child)
+            await self.keep(child)
         await self._store.save_definition(definition.digest, definition.name, definition.document)
         self._by_digest[definition.digest] = definition
 
