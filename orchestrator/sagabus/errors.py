@@ -12,6 +12,7 @@
     │   ├── WorkflowNotFoundError
     │   ├── InstanceNotFoundError
     │   ├── LetterNotFoundError
+    │   ├── ResourceNotFoundError
     │   ├── InvalidRequestError                         parameters, ids, sizes
     │   └── ConflictError                               refused in the present state
     ├── StoreError
@@ -126,6 +127,12 @@ class LetterNotFoundError(RequestError):
     """No dead letter has this number (any more)."""
 
     code = "dead_letter_not_found"
+
+
+class ResourceNotFoundError(RequestError):
+    """No such resource was declared, or none of its kind."""
+
+    code = "resource_not_found"
 
 
 class InvalidRequestError(RequestError):

@@ -198,6 +198,9 @@ class Resources(Protocol):
     async def forget(self, before: datetime, limit: int) -> int:
         """Delete resources that are gone since before ``before``; how many it were."""
 
+    async def kinds(self) -> Sequence[str]:
+        """The kinds that there are resources of, also gone ones, in order; all are looked at."""
+
     async def list(
         self,
         where: ResourceFilter = ANY_RESOURCE,

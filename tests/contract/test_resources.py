@@ -253,6 +253,7 @@ async def test_lists_are_filtered_and_paged_by_kind_and_id(store: Store) -> None
     assert await ids(ResourceFilter(kind="vm", status="present", instance="i1"), 1) == ["vm:01"]
     assert await ids(ResourceFilter(workflow="other")) == ["vm:a b☃/.."]
     assert await ids(ResourceFilter(kind="nothing")) == []
+    assert await resources.kinds() == ["dns", "vm"]
     with pytest.raises(InvalidRequestError, match="is no cursor"):
         await resources.list(cursor="ä")
 
@@ -270,6 +271,7 @@ async def test_what_is_gone_for_long_is_forgotten_with_its_history(store: Store)
     assert await resources.forget(START + 3 * day, 10) == 1
     assert await resources.forget(START + 3 * day, 10) == 0
     page = await resources.list()
+    assert await resources.kinds() == ["vm"]
     assert [(each.id, each.status) for each in page.resources] == [
         ("vm-0", "present"),
         ("vm-3", "gone"),

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from sagabus.app import Orchestrator
 from sagabus.core.drift import DriftReport
-from sagabus.errors import InvalidRequestError
+from sagabus.errors import InvalidRequestError, ResourceNotFoundError
 from sagabus.ports import ResourceFilter
 from sagabus.settings import Settings
 from sagabus_agents import Agent, Task
@@ -134,7 +134,8 @@ async def test_what_was_made_is_there_and_what_drifts_is_named(
         assert (public.path, public.change, public.found) == ("public", "added", True)
         assert (report.unmanaged[0].spec, report.unmanaged[0].gone_at) == ({"size": "s"}, None)
         assert ids(await o.drift("dns"))[0] == ["a.example"]
-        assert ids(await o.drift("nothing")) == NOTHING
+        with pytest.raises(ResourceNotFoundError, match=r"there are dns, vm; did you mean 'vm'\?"):
+            await o.drift("vms")
         assert not (await o.list_instances(workflow="drift")).instances
         # Made once more as it was, and in another size.
         await run(o, "provision", vm="vm-0")

@@ -1,6 +1,6 @@
 """Resources in memory: the same promises as in the database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from sagabus.adapters.page_cursor import dump_words, load_words
@@ -63,6 +63,10 @@ class MemoryResources:
             del self._rows[key]
         self._entries = {key: row for key, row in self._entries.items() if key[:2] not in old}
         return len(old)
+
+    async def kinds(self) -> Sequence[str]:
+        """The kinds that there are resources of, in order."""
+        return sorted({kind for kind, _ in self._rows})
 
     async def list(
         self,

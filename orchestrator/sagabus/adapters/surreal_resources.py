@@ -65,6 +65,7 @@ SELECT * FROM resource:[$kind, $id]..[{end}, []] {where} ORDER BY id LIMIT $limi
 _HISTORY: Final = """
 SELECT * FROM resource_history:[$kind, $id, '']..[$kind, $id, []] ORDER BY number;
 """
+_KINDS: Final = "RETURN array::distinct((SELECT VALUE record::id(id)[0] FROM resource));"
 _FORGET: Final = """{
 LET $old = (SELECT VALUE id FROM resource WHERE gone_at < $before AND status = 'gone' LIMIT $limit);
 FOR $each IN $old {
@@ -172,6 +173,11 @@ class SurrealResources:
         """Delete resources that are gone since before ``before``."""
         [count] = await self._connection.run(_FORGET, before=before, limit=limit)
         return int(count)
+
+    async def kinds(self) -> Sequence[str]:
+        """The kinds that there are resources of, in order."""
+        [found] = await self._connection.run(_KINDS)
+        return sorted(found)
 
     async def list(
         self,

@@ -17,6 +17,7 @@ from sagabus.errors import (
     InvalidRequestError,
     LetterNotFoundError,
     RequestError,
+    ResourceNotFoundError,
     StoreUnavailableError,
     UnauthorizedError,
     WorkflowNotFoundError,
@@ -26,6 +27,7 @@ _STATUS: Final[dict[type[RequestError], int]] = {
     WorkflowNotFoundError: 404,
     InstanceNotFoundError: 404,
     LetterNotFoundError: 404,
+    ResourceNotFoundError: 404,
     ConflictError: 409,
     InvalidRequestError: 422,
 }

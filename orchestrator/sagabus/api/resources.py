@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from sagabus.api.closing import Waits
 from sagabus.api.facade import Behind
 from sagabus.api.failures import documented
+from sagabus.errors import ResourceNotFoundError
 from sagabus.ports import ResourceFilter
 from sagabus.runtime.drift import DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S
 from sagabus.views.resources import (
@@ -51,12 +52,12 @@ async def get_resource(orchestrator: Behind, kind: str, id: str) -> ResourceDeta
     """One resource with its history: every version of its spec, and who made it."""
     found = await orchestrator.resources.get(kind, id)
     if found is None:
-        raise HTTPException(404, f"there is no resource {kind} {id!r}")
+        raise ResourceNotFoundError(f"there is no resource {kind} {id!r}")
     return detail_of(found, await orchestrator.resources.history(kind, id))
 
 
-@router.get("/drift", responses=documented())
-@router.post("/drift", responses=documented())
+@router.get("/drift", responses=documented(404))
+@router.post("/drift", responses=documented(404))
 async def look_for_drift(
     orchestrator: Behind,
     waits: Waits,

@@ -466,6 +466,7 @@ class Orchestrator(Commands):
 
         Raises:
             InvalidRequestError: ``kind`` cannot be one.
+            ResourceNotFoundError: no resource of ``kind`` was ever declared.
         """
         return await self._drift.look(kind, timeout_s)
 

@@ -9,13 +9,20 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Final
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from sagabus.core.drift import Changed, Declared, DriftReport, Unmanaged, Unobserved, differences
-from sagabus.errors import BadMessageError, BusError, BusUnavailableError, InvalidRequestError
+from sagabus.errors import (
+    BadMessageError,
+    BusError,
+    BusUnavailableError,
+    InvalidRequestError,
+    ResourceNotFoundError,
+)
 from sagabus.ports import Bus, Resource, ResourceFilter, Resources
 from sagabus.runtime.presence import Presence
 from sagabus_agents.wire import (
@@ -36,6 +43,8 @@ MAX_TIMEOUT_S: Final = 300.0
 #: The agent ends an observation in time; its answer has this much longer to arrive.
 _GRACE_S: Final = 2.0
 _PAGE: Final = 1_000
+#: Kinds that are named where an unknown one was asked for.
+_MAX_KINDS: Final = 10
 _MAX_REASON_CHARS: Final = 500
 
 _OBSERVED: Final = TypeAdapter(list[Observed])
@@ -63,6 +72,7 @@ class DriftWatch:
 
         Raises:
             InvalidRequestError: the kind cannot be one.
+            ResourceNotFoundError: no resource of it was ever declared.
             StoreUnavailableError: the database is away.
         """
         if kind is not None and not is_id(kind):
@@ -71,6 +81,8 @@ class DriftWatch:
             )
         at = datetime.now(UTC)
         before = await self._known(kind)
+        if kind is not None and not before:
+            raise ResourceNotFoundError(_unknown(kind, await self._resources.kinds()))
         asked = _by_maker(before.values())
         answers = await asyncio.gather(
             *(
@@ -173,6 +185,13 @@ class DriftWatch:
             f"{alive} agent{'s' * (alive > 1)} of role {role!r} alive, and none observes {kind!r}:"
             f' give one a handler with @agent.observe("{kind}")'
         )
+
+
+def _unknown(kind: str, kinds: Sequence[str]) -> str:
+    near = get_close_matches(kind, kinds, n=1)
+    known = ", ".join([*kinds[:_MAX_KINDS], *["..."] * (len(kinds) > _MAX_KINDS)]) or "none at all"
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no resource of kind {kind!r} was ever declared; there are {known}{meant}"
 
 
 def _by_maker(resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sagabus.errors import BusUnavailableError
+from sagabus.errors import BusUnavailableError, ResourceNotFoundError
 from tests.support.sample_resources import BLIND, CLEAN, REPORT, fill
 
 BASE = "/api/v1/resources"
@@ -54,7 +54,7 @@ async def test_an_id_may_look_like_a_path(client, orchestrator):
     quoted = quote("../zones/a%2Fb?c#d", safe="").replace(".", "%2E")
     assert (await client.get(f"{BASE}/dns/{quoted}")).json()["spec"] == {"ttl": 5}
     missing = await client.get(f"{BASE}/vm/nope")
-    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    assert (missing.status_code, missing.json()["code"]) == (404, "resource_not_found")
     assert missing.json()["message"] == "there is no resource vm 'nope'"
 
 
@@ -111,3 +111,9 @@ async def test_a_look_ends_with_the_server(client, orchestrator):
         503,
         "the orchestrator is stopping: ask again",
     )
+
+
+async def test_drift_of_a_kind_that_nobody_declared_is_not_found(client, orchestrator):
+    orchestrator.failure = ResourceNotFoundError("no resource of kind 'vn' was ever declared")
+    reply = await client.get("/api/v1/drift", params={"kind": "vn"})
+    assert (reply.status_code, reply.json()["code"]) == (404, "resource_not_found")
