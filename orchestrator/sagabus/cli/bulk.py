@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from sagabus.cli.client import EXECUTIONS, Api
-from sagabus.cli.options import who
+from sagabus.cli.options import status_of, who
 from sagabus.cli.output import clean, say, say_json, say_table, status
 from sagabus.core.durations import parse_duration
 
@@ -20,7 +20,12 @@ OfWorkflow = Annotated[
 ]
 InStatus = Annotated[
     list[str] | None,
-    typer.Option("--status", metavar="STATUS", help="Instances in it; may be given several times."),
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        parser=status_of,
+        help="Instances in it; may be given several times.",
+    ),
 ]
 OlderThan = Annotated[
     str | None,
@@ -56,9 +61,16 @@ class Selection:
     is_dry: bool = False
 
     @property
-    def is_given(self) -> bool:
-        """Whether any option selects."""
-        return bool(self.workflow or self.statuses or self.older_than or self.limit or self.is_dry)
+    def given(self) -> list[str]:
+        """The options that were given."""
+        options = {
+            "--workflow": self.workflow,
+            "--status": self.statuses,
+            "--older-than": self.older_than,
+            "--limit": self.limit,
+            "--dry-run": self.is_dry,
+        }
+        return [name for name, value in options.items() if value]
 
     @property
     def is_workflow_alone(self) -> bool:
@@ -92,14 +104,18 @@ class Selection:
         return document
 
 
-def at_most_one(*meant: bool) -> None:
+def check_one_thing(
+    instance: str | None, selection: Selection, role: str | None = None, *, is_all: bool = False
+) -> None:
     """Check that a command is for one thing: an instance, a selection, a role, or everything.
 
     Raises:
         typer.BadParameter: it is for more.
     """
-    if sum(meant) > 1:
-        raise typer.BadParameter("name one thing: an ID, or what selects several instances")
+    named = ["ID"] * bool(instance) + ["--role"] * bool(role) + ["--all"] * is_all
+    if len(named) + bool(selection.given) > 1:
+        given = " and ".join([*named, *selection.given])
+        raise typer.BadParameter(f"name one thing: {given} do not go together")
 
 
 def give_all(

@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
+import typer
 
 from sagabus.cli.data_dir import find_endpoints
 from sagabus.errors import ApiError
@@ -127,12 +128,12 @@ def _http(timeout: float | None) -> httpx.Client:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """Turn the failures of httpx into ``ApiError``."""
+    """Turn the failures of httpx into ``ApiError``, or wrong usage."""
     try:
         yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-        raise ApiError(
-            f"{url!r} is no http:// address: correct --url or SAGABUS_URL", code="bad_url"
+        raise typer.BadParameter(
+            f"{url!r} is no http:// address: correct it, or SAGABUS_URL", param_hint="--url"
         ) from None
     except (httpx.ConnectError, httpx.ConnectTimeout):
         raise ApiError(

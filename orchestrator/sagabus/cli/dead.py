@@ -12,7 +12,11 @@ from sagabus.errors import ApiError
 _PATH = "/api/v1/dead-letters"
 
 app = typer.Typer()
-group = typer.Typer(name="dead", help="Messages nobody could use, and tasks nobody finished.")
+group = typer.Typer(
+    name="dead",
+    help="Messages nobody could use, and tasks nobody finished.",
+    no_args_is_help=True,
+)
 app.add_typer(group)
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", min=1, help="As 'dead list' shows it.")]
@@ -30,7 +34,7 @@ def list_(
     role: Annotated[str | None, typer.Option(metavar="ROLE", help="Only of this role.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
     before: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Go on where the last page ended.")
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Go on where the last page ended.")
     ] = None,
     is_json: Json = False,
     url: Url = None,

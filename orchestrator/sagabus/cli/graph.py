@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import typer
 from pydantic import TypeAdapter
 
 from sagabus.cli.client import Api, instance_path, workflow_path
@@ -15,7 +16,6 @@ from sagabus.core.graph import Graph, graph_of
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.diagrams import FORMATS
 from sagabus.definitions.source_file import YAML_SUFFIXES
-from sagabus.errors import SettingsError
 from sagabus.settings import Settings
 from sagabus.views.graphs import view_of
 
@@ -54,7 +54,7 @@ def _find(name: str | None, file: Path | None, instance: str | None, url: str | 
     if file is not None:
         return graph_of(_choose(Catalog.load(file), name, file))
     if name is None:
-        raise SettingsError("name the workflow: sagabus graph NAME")
+        raise typer.BadParameter("name the workflow: sagabus graph NAME")
     return _asked(url, workflow_path(name, "graph"))
 
 
@@ -71,7 +71,7 @@ def _choose(catalog: Catalog, name: str | None, file: Path) -> Definition:
     names = sorted(here or catalog.definitions)
     if len(names) == 1:
         return catalog.get(names[0])
-    raise SettingsError(
+    raise typer.BadParameter(
         f"{file} has {len(names)} workflows ({', '.join(names) or 'none'}): name one: "
         f"sagabus graph NAME -f {file}"
     )

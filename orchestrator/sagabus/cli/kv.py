@@ -16,7 +16,9 @@ from sagabus.errors import ApiError
 _PATH = "/api/v1/kv"
 
 app = typer.Typer()
-group = typer.Typer(name="kv", help="Values and secrets that workflows read by key.")
+group = typer.Typer(
+    name="kv", help="Values and secrets that workflows read by key.", no_args_is_help=True
+)
 app.add_typer(group)
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Letters, digits and _ . : / -")]

@@ -1,9 +1,10 @@
 """The entry point of the command line, and how commands fail: one line, no traceback."""
 
 import os
+import re
 import sys
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -54,6 +55,10 @@ for part in (
 ):
     app.add_typer(part.app)
 
+#: What typer raises on a wrong command line; its own class, or click's, by its version.
+_UsageError: Final[Any] = typer.BadParameter.__mro__[1]
+_PREAMBLE: Final = re.compile(r"Invalid value(?: for '?([^':]+)'?)?: (?:Value error, )?")
+
 
 def _version(is_wanted: bool) -> None:
     if is_wanted:
@@ -74,11 +79,25 @@ def _options(
 def main() -> int:
     """Run what the command line says; the exit code."""
     try:
-        app(prog_name="sagabus")
-    except SystemExit as end:  # how a command line made by typer always ends
-        return end.code if isinstance(end.code, int) else 1
+        return app(prog_name="sagabus", standalone_mode=False) or 0
+    except _UsageError as error:
+        return _wrong_usage(error)
+    except typer.Abort:
+        say("sagabus: aborted", is_error=True)
     except SagabusError as error:
         say(f"sagabus: {error}", is_error=True)
     except BrokenPipeError:  # 'sagabus list | head': nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+def _wrong_usage(error: Any) -> int:
+    """Say what is wrong with a command line; the exit code."""
+    words = " ".join(error.format_message().split()).rstrip(".")
+    if words:  # else the help was asked for, and is printed
+        command = error.ctx.command_path if error.ctx is not None else "sagabus"
+        preamble = _PREAMBLE.match(words)
+        if preamble is not None:
+            words = f"{preamble[1]}: " * bool(preamble[1]) + words[preamble.end() :]
+        say(f"{command}: {words}; see '{command} -h'", is_error=True)
+    return int(error.exit_code)

@@ -3,10 +3,13 @@
 import getpass
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
+
+from sagabus.core.instance import InstanceStatus
 
 Url = Annotated[
     str | None,
@@ -20,6 +23,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage that waits.")]
+_SEEN: Final = re.compile(r"[A-Za-z0-9_-]{1,200}/[1-9][0-9]{0,5}")
+
+
+def status_of(text: str) -> str:
+    """A status of instances.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if text not in list(InstanceStatus):
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(InstanceStatus)}")
+    return text
+
+
+def seen_of(text: str) -> str:
+    """What somebody saw of a stage, ``TASK/ATTEMPT``.
+
+    Raises:
+        typer.BadParameter: not of that form.
+    """
+    if not _SEEN.fullmatch(text):
+        raise typer.BadParameter(f"{text!r} is not TASK/ATTEMPT, such as charge-1-0/2")
+    return text
 
 
 def who() -> str:

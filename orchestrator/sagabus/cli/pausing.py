@@ -13,7 +13,7 @@ from sagabus.cli.bulk import (
     OfWorkflow,
     OlderThan,
     Selection,
-    at_most_one,
+    check_one_thing,
     give_all,
 )
 from sagabus.cli.client import Api
@@ -53,7 +53,7 @@ def pause(
     """
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    at_most_one(instance is not None, selection.is_given, role is not None, is_all)
+    check_one_thing(instance, selection, role, is_all=is_all)
     if instance is not None:
         reply = command(api, instance, "pause", {"reason": reason})
         words = f"{instance}: paused; what was sent runs to its end, then: sagabus resume"
@@ -88,7 +88,7 @@ def resume(
     """
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    at_most_one(instance is not None, selection.is_given, role is not None, is_all)
+    check_one_thing(instance, selection, role, is_all=is_all)
     if instance is not None:
         reply = command(api, instance, "resume", {"reason": reason})
         report(reply, f"{instance}: goes on: sagabus watch {instance}", is_json=is_json)

@@ -8,7 +8,7 @@ import typer
 
 from sagabus.cli import follow
 from sagabus.cli.client import EXECUTIONS, WORKFLOWS, Api, instance_path, workflow_path
-from sagabus.cli.options import InstanceId, Json, Url
+from sagabus.cli.options import InstanceId, Json, Url, status_of
 from sagabus.cli.output import duration, instant, say, say_json, say_table, status
 from sagabus.cli.why import say_cause
 
@@ -25,7 +25,8 @@ _MAX_CHARACTERS: Final = 1_000
 def list_(
     workflow: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this one.")] = None,
     status_: Annotated[
-        str | None, typer.Option("--status", metavar="STATUS", help="Only in this status.")
+        str | None,
+        typer.Option("--status", metavar="STATUS", parser=status_of, help="Only in this status."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="At most so many.")] = 50,
     cursor: Annotated[

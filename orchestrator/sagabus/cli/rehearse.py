@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import typer
+
 from sagabus.cli.options import parameters_of
 from sagabus.cli.output import say, say_json
 from sagabus.core.instance import InstanceStatus
 from sagabus.definitions.catalog import Catalog
-from sagabus.errors import SettingsError
 from sagabus.rehearsal.reading import read_scripts
 from sagabus.rehearsal.report import document_of, lines_of, unmet
 from sagabus.rehearsal.script import Script
@@ -49,7 +50,7 @@ def _only(catalog: Catalog) -> str:
     names = sorted(catalog.definitions)
     if len(names) == 1:
         return names[0]
-    raise SettingsError(
+    raise typer.BadParameter(
         f"there are {len(names)} workflows ({', '.join(names) or 'none'}): name one:"
         " sagabus rehearse NAME, or workflow: NAME in the outcomes"
     )

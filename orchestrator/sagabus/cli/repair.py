@@ -14,12 +14,12 @@ from sagabus.cli.bulk import (
     OfWorkflow,
     OlderThan,
     Selection,
-    at_most_one,
+    check_one_thing,
     give_all,
 )
 from sagabus.cli.client import Api, instance_path, workflow_path
 from sagabus.cli.giving import command, repair, report, what_next
-from sagabus.cli.options import InstanceId, Json, Reason, Url, json_of, parameters_of
+from sagabus.cli.options import InstanceId, Json, Reason, Url, json_of, parameters_of, seen_of
 from sagabus.cli.output import clean, say, say_json, say_table
 from sagabus.errors import ApiError
 
@@ -31,6 +31,7 @@ Seen = Annotated[
     typer.Option(
         "--attempt",
         metavar="TASK/ATTEMPT",
+        parser=seen_of,
         help="What you saw of it: refused when there is a newer one.",
     ),
 ]
@@ -57,7 +58,7 @@ def cancel(
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
     document: dict[str, Any] = {"reason": reason} | ({"compensate": False} if is_kept else {})
-    at_most_one(instance is not None, selection.is_given)
+    check_one_thing(instance, selection)
     if instance is None:
         give_all(api, "cancel", selection, document, is_json=is_json)
         return
@@ -92,7 +93,9 @@ def retry(
             help="Go on with the definition in force; what it changes is shown first.",
         ),
     ] = None,
-    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    is_sure: Annotated[
+        bool, typer.Option("--yes", help="Of --definition latest: do not ask.")
+    ] = False,
     workflow: OfWorkflow = None,
     statuses: InStatus = None,
     older_than: OlderThan = None,
@@ -108,9 +111,11 @@ def retry(
     """
     if definition not in {None, "latest"}:
         raise typer.BadParameter("only 'latest' can be gone on with", param_hint="--definition")
+    if is_sure and definition is None:
+        raise typer.BadParameter("belongs to --definition latest", param_hint="--yes")
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    at_most_one(instance is not None, selection.is_given)
+    check_one_thing(instance, selection)
     document: dict[str, Any] = {"reason": reason}
     if pairs:
         document["parameters"] = _changed(api, instance, workflow, pairs)
@@ -273,10 +278,14 @@ def compensate(
     """Undo what an instance left that has ended, or all that match (--status has to be given)."""
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    at_most_one(instance is not None, selection.is_given)
+    check_one_thing(instance, selection)
     if instance is None:
         if stage is not None or is_preview:
             raise typer.BadParameter("--stage and --preview are for one instance")
+        if selection.given and not statuses:
+            raise typer.BadParameter(
+                "say it, such as completed: none is meant by itself", param_hint="--status"
+            )
         give_all(api, "compensate", selection, {"reason": reason}, is_json=is_json)
         return
     if is_preview:

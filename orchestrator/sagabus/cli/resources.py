@@ -22,7 +22,11 @@ _UNOBSERVED: Final = 2
 _MAX_VALUE: Final = 120
 
 app = typer.Typer()
-group = typer.Typer(name="resources", help="What tasks have made outside, as they declared it.")
+group = typer.Typer(
+    name="resources",
+    help="What tasks have made outside, as they declared it.",
+    no_args_is_help=True,
+)
 app.add_typer(group)
 
 Kind = Annotated[str, typer.Argument(metavar="KIND", help="As vm.")]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from sagabus.cli.options import Json, Url, who
+from sagabus.errors import SettingsError
 from sagabus.settings import DEFAULT_CONFIG, DEFAULT_DATA_DIR, DEFAULT_HTTP, VARIABLES, Settings
 
 app = typer.Typer()
@@ -208,7 +209,7 @@ def migrate(
         "surreal_namespace": surreal_namespace,
         "surreal_database": surreal_database,
     }
-    settings = Settings.load(flags, os.environ)
+    settings = _settings(flags, os.environ)
     _body("migrate").run(settings, is_status=is_status, is_json=is_json)
 
 
@@ -239,7 +240,7 @@ def doctor(
     config: Config = None, data: Data = None, is_json: Json = False, url: Url = None
 ) -> None:
     """Check the installation and what runs; exit code 1 when something is broken."""
-    settings = Settings.load({"config": config, "data_dir": data}, os.environ)
+    settings = _settings({"config": config, "data_dir": data}, os.environ)
     is_config_given = bool(config or os.environ.get("SAGABUS_CONFIG"))
     raise typer.Exit(
         _body("doctor").run(settings, url, is_config_given=is_config_given, is_json=is_json)
@@ -269,11 +270,23 @@ def bench(
 def _run(
     flags: Mapping[str, Any], environ: Mapping[str, str], *, with_agents: bool, is_json: bool
 ) -> None:
-    settings = Settings.load(flags, environ)
+    settings = _settings(flags, environ)
     is_config_given = bool(flags["config"] or environ.get("SAGABUS_CONFIG"))
     _body("up").run(
         settings, is_config_given=is_config_given, with_agents=with_agents, is_json=is_json
     )
+
+
+def _settings(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    """What flags and variables say.
+
+    Raises:
+        typer.BadParameter: one of them cannot be used.
+    """
+    try:
+        return Settings.load(flags, environ)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _body(name: str) -> Any:

@@ -51,12 +51,50 @@ def test_overview_names_every_command(sagabus):
         ["list", "--limit", "0"],
         ["orchestrator"],
         ["validate"],
+        ["list", "--url", "nonsense"],
+        ["up", "--http", "0.0.0.0:80"],
+        ["up", "--connect-timeout", "soon"],
+        ["graph"],
+        ["dead", "show", "x"],
+        ["dead", "list", "--before", "0"],
+        ["resources", "list", "--status", "bogus"],
+        ["compensate", "--workflow", "w"],
     ],
 )
-def test_wrong_usage_ends_with_2(sagabus, arguments):
+def test_wrong_usage_is_one_line_and_ends_with_2(sagabus, arguments):
+    found = sagabus(*arguments)
+    assert (found.returncode, found.stdout) == (2, "")
+    [line] = found.stderr.splitlines()
+    command = " ".join(["sagabus", *arguments[: 1 + (arguments[0] in {"dead", "resources"})]])
+    where = command if arguments != ["nonsense"] else "sagabus"
+    assert line.startswith(f"{where}: ")
+    assert line.endswith(f"; see '{where} -h'")
+    assert "Invalid value" not in line
+    assert "Value error" not in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--status", "bogus"],
+        *([name, "--status", "bogus"] for name in ("retry", "cancel", "pause", "resume")),
+        ["compensate", "--status", "failed", "--status", "bogus"],
+    ],
+)
+def test_status_that_is_none_is_wrong_usage_that_names_those_there_are(sagabus, arguments):
     found = sagabus(*arguments)
     assert found.returncode == 2
-    assert "Traceback" not in found.stderr
+    assert (
+        "--status: 'bogus' is none of pending, running, waiting, paused, needs_operator, "
+        "compensating, completed, failed, rolled_back, cancelled;"
+    ) in found.stderr
+
+
+@pytest.mark.parametrize("group", [[], ["audit"], ["dead"], ["kv"], ["pack"], ["resources"]])
+def test_command_that_only_holds_others_prints_its_help(sagabus, group):
+    found = sagabus(*group)
+    assert (found.returncode, found.stderr) == (2, "")
+    assert "Usage:" in found.stdout
 
 
 @pytest.mark.parametrize(
@@ -64,9 +102,6 @@ def test_wrong_usage_ends_with_2(sagabus, arguments):
     [
         (["list"], "start one with 'sagabus up'"),
         (["list", "--url", "http://127.0.0.1:1"], "no orchestrator answers at"),
-        (["list", "--url", "nonsense"], "correct --url"),
-        (["up", "--http", "0.0.0.0:80"], "not a loopback address"),
-        (["up", "--connect-timeout", "soon"], "--connect-timeout: "),
         (["up", "--config", "nowhere.toml"], "nowhere.toml"),
     ],
 )
