@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import nats
@@ -56,14 +57,20 @@ def test_dead_letters_are_listed_shown_put_back_and_dropped(tmp_path: Path) -> N
 
         refused = sagabus("dead", "requeue", early, url=url)
         assert refused.returncode == 1
-        assert refused.stderr == f"sagabus: {early}: there is no instance 'i1' (any more)\n"
+        assert refused.stderr == (
+            f"sagabus: dead letter {early}: there is no instance 'i1' (any more)\n"
+        )
         orchestrator.start_instance("one", "i1", {})
         put_back = sagabus("dead", "requeue", early, "--reason", "it was early", url=url)
-        assert put_back.stdout == f"{early}: the message was sent again\n"
+        assert put_back.stdout == f"dead letter {early}: the message was sent again\n"
         assert until(lambda: orchestrator.at_end("i1"), "its end")["status"] == "completed"
 
         both = sagabus("dead", "drop", odd, early, url=url)
         assert both.returncode == 1
-        assert both.stdout == f"{odd}: dropped\n"
-        assert both.stderr == f"sagabus: {early}: there is no dead letter {early}\n"
+        assert both.stdout == f"dead letter {odd}: dropped\n"
+        assert both.stderr == f"sagabus: there is no dead letter {early}\n"
         assert orchestrator.get("/api/v1/dead-letters")["total"] == 0
+
+        trail = sagabus("audit", "show", url=url).stdout
+        assert re.search(rf"DeadLetterRequeued +dead letter {early} .* it was early ", trail)
+        assert re.search(rf"DeadLetterDropped +dead letter {odd} ", trail)

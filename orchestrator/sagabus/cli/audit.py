@@ -83,6 +83,10 @@ def show(
 def _on(data: dict[str, Any]) -> str:
     if data.keys() == {"kind", "name"}:  # a hold
         return title(data["kind"], data["name"])
+    if "seq" in data:
+        return f"dead letter {data['seq']}"
+    if "instances" in data:  # retention has deleted them
+        return f"{len(data['instances'])} instances"
     for name in ("task", "stage", "key", "workflow", "name"):
         if found := data.get(name):
             return str(found)

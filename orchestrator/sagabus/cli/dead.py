@@ -93,7 +93,7 @@ def requeue(numbers: Numbers, reason: Reason = "", is_json: Json = False, url: U
 
     def send(api: Api, number: int) -> tuple[Any, str]:
         reply = api.post(f"{_PATH}/{number}/requeue", {"by": who(), "reason": reason})
-        return reply, f"{number}: the {reply['sent']} was sent again"
+        return reply, f"dead letter {number}: the {reply['sent']} was sent again"
 
     _each(url, numbers, send, is_json=is_json)
 
@@ -104,7 +104,7 @@ def drop(numbers: Numbers, reason: Reason = "", is_json: Json = False, url: Url 
 
     def delete(api: Api, number: int) -> tuple[Any, str]:
         reply = api.delete(f"{_PATH}/{number}", by=who(), reason=reason)
-        return reply, f"{number}: dropped"
+        return reply, f"dead letter {number}: dropped"
 
     _each(url, numbers, delete, is_json=is_json)
 
@@ -118,7 +118,8 @@ def _each(url: str | None, numbers: list[int], do: Any, *, is_json: bool) -> Non
         except ApiError as error:
             if error.code == "unreachable":
                 raise
-            refused.append(f"{number}: {error}")
+            is_gone = error.code == "dead_letter_not_found"
+            refused.append(str(error) if is_gone else f"dead letter {number}: {error}")
             continue
         replies.append(reply)
         if not is_json:
