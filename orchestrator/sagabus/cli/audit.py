@@ -64,7 +64,7 @@ def show(
         say_json({"items": entries})
         return
     say_table(
-        ("NO", "AT", "WHAT", "ON", "WHO", "WHY", "LINK"),
+        ("NO", "AT", "WHAT", "ON", "WHO", "LINK", "WHY"),
         (
             (
                 entry["number"],
@@ -72,8 +72,8 @@ def show(
                 entry["type"],
                 _on(entry["data"]),
                 entry["by"] or "-",
-                entry["reason"],
                 (entry["link"] or "-")[:12],
+                entry["reason"],
             )
             for entry in entries
         ),
