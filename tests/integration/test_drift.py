@@ -134,7 +134,7 @@ async def test_what_was_made_is_there_and_what_drifts_is_named(
         assert (public.path, public.change, public.found) == ("public", "added", True)
         assert (report.unmanaged[0].spec, report.unmanaged[0].gone_at) == ({"size": "s"}, None)
         assert ids(await o.drift("dns"))[0] == ["a.example"]
-        with pytest.raises(ResourceNotFoundError, match=r"there are dns, vm; did you mean 'vm'\?"):
+        with pytest.raises(ResourceNotFoundError, match=r"only of dns, vm; did you mean 'vm'\?"):
             await o.drift("vms")
         assert not (await o.list_instances(workflow="drift")).instances
         # Made once more as it was, and in another size.

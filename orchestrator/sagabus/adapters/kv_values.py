@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import orjson
 
-from sagabus.core.kv import KEY_PATTERN, is_key
+from sagabus.core.kv import is_key
 from sagabus.errors import InvalidRequestError
 
 MAX_VALUE_BYTES: Final = 64 * 1024
@@ -17,7 +17,9 @@ def check_key(key: str) -> str:
         InvalidRequestError: it cannot.
     """
     if not is_key(key):
-        raise InvalidRequestError(f"{key[:60]!r} is no key; keys match {KEY_PATTERN}")
+        raise InvalidRequestError(
+            f"{key[:60]!r} is no key: 1 to 200 letters, digits and _ . : / - make one"
+        )
     return key
 
 

@@ -77,6 +77,7 @@ def show(
             )
             for entry in entries
         ),
+        none="nothing was done beside instances",
     )
 
 
@@ -157,7 +158,7 @@ def verify(
             }
         )
     else:
-        _say(report)
+        _say(report, is_one=instance is not None)
     if report.faults:
         raise typer.Exit(1)
 
@@ -238,18 +239,25 @@ def _all_verdicts(api: Api) -> Iterator[dict[str, Any]]:
         after = page["next_after"]
 
 
-def _say(report: _Report) -> None:
+def _counted(number: int, word: str) -> str:
+    many = "entries" if word == "entry" else f"{word}s"
+    return f"{number} {word if number == 1 else many}"
+
+
+def _say(report: _Report, *, is_one: bool) -> None:
     for verdict in report.faults:
         say(_fault_line(verdict))
     for instance in report.gone:
         say(f"instance {instance}: deleted by retention")
     intact = "not intact" if report.faults else "intact"
-    say(
-        f"{intact}: {report.instances} instances with {report.rows} rows,"
-        f" {report.entries} entries beside them"
-    )
+    found = _counted(report.rows, "row")
+    if not is_one:  # else nothing beside it was looked at
+        instances = _counted(report.instances, "instance")
+        found = f"{instances} with {found}, {_counted(report.entries, 'entry')} beside them"
+    say(f"{intact}: {found}")
     if report.not_covered:
-        say(f"{report.not_covered} rows are from before rows were chained: not covered")
+        rows = _counted(report.not_covered, "row")
+        say(f"not covered: {rows} from before rows were chained")
 
 
 def _fault_line(verdict: dict[str, Any]) -> str:

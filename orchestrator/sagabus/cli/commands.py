@@ -14,6 +14,7 @@ from sagabus.cli.options import (
     Reason,
     StageName,
     Url,
+    id_of,
     json_of,
     parameters_of,
     who,
@@ -40,7 +41,12 @@ def start(
     ] = None,
     id: Annotated[
         str | None,
-        typer.Option("--id", metavar="ID", help="Id of the instance; one that exists is found."),
+        typer.Option(
+            "--id",
+            metavar="ID",
+            parser=id_of,
+            help="Id of the instance; one that exists is found.",
+        ),
     ] = None,
     wait: Annotated[
         bool,

@@ -59,6 +59,7 @@ def list_(
             )
             for item in page["items"]
         ),
+        none="no dead letter matches" if instance or role else "there are no dead letters",
     )
     if page["before"]:
         say(f"more: --before {page['before']}")

@@ -39,8 +39,12 @@ def intents(
             )
             for item in page["items"]
         ),
+        none="no final effect waits to be resolved" if is_held else "no final effect is under way",
     )
     if page["total"] > len(page["items"]):
         say(f"and {page['total'] - len(page['items'])} more: --limit {page['total']}")
     if any(item["is_held"] for item in page["items"]):
-        say("look what became of it, then: sagabus resolve INSTANCE STAGE --succeeded | --failed")
+        say(
+            "look what became of it, then: sagabus resolve INSTANCE STAGE --reason TEXT"
+            " with --succeeded, --failed or --retry"
+        )

@@ -99,6 +99,7 @@ def list_(
             )
             for item in page["items"]
         ),
+        none="no key begins with that" if prefix else "there are no keys",
     )
     if page["cursor"]:
         say(f"more: --cursor {page['cursor']}")

@@ -30,6 +30,7 @@ def ledger(instance: InstanceId, is_json: Json = False, url: Url = None) -> None
     say_table(
         ("TASK", "ATTEMPT", "KIND", "ROLE", "STEP", "STATUS", "SENT", "TOOK", "AGENT", "ERROR"),
         map(_row, entries),
+        none="nothing was sent to anybody",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sagabus.core.instance import InstanceStatus
+from sagabus_agents.wire import is_id
 
 Url = Annotated[
     str | None,
@@ -34,6 +35,19 @@ def status_of(text: str) -> str:
     """
     if text not in list(InstanceStatus):
         raise typer.BadParameter(f"{text!r} is none of {', '.join(InstanceStatus)}")
+    return text
+
+
+def id_of(text: str) -> str:
+    """An id that an instance can have.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if not is_id(text):
+        raise typer.BadParameter(
+            f"{text!r} is no id: 1 to 64 letters, digits, '_' and '-' make one"
+        )
     return text
 
 

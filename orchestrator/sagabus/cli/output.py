@@ -87,7 +87,7 @@ def say_table(head: Sequence[str], rows: Iterable[Sequence[Any]], none: str = ""
         _say_lines(out, [line + lines[0], *(Text(" " * indent) + more for more in lines[1:])])
         if row is not names:
             below = [
-                Text(f"{name} ", style="dim") + cell
+                Text.assemble((f"{name} ", "dim"), cell)
                 for name, cell in zip(head[beside:], row[beside:], strict=True)
                 if cell.plain not in {"", "-"}
             ]

@@ -47,6 +47,7 @@ def list_packs(is_json: Json = False, url: Url = None) -> None:
             )
             for item in page["items"]
         ),
+        none="there are no packs",
     )
 
 

@@ -53,18 +53,16 @@ def pause(
     """
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    check_one_thing(instance, selection, role, is_all=is_all)
+    _check(instance, selection, role, is_all=is_all)
     if instance is not None:
         reply = command(api, instance, "pause", {"reason": reason})
-        words = f"{instance}: paused; what was sent runs to its end, then: sagabus resume"
+        words = f"{instance}: paused; what was sent runs to its end; to go on: sagabus resume"
         report(reply, f"{words} {instance}", is_json=is_json)
-    elif role is not None or is_all or (selection.is_workflow_alone and not is_dry):
+    elif role is not None or is_all or selection.is_workflow_alone:
         reply = api.put(_path(workflow, role), {"reason": reason, "by": who()})
         report(reply, _paused(reply), is_json=is_json)
     else:
         give_all(api, "pause", selection, {"reason": reason}, is_json=is_json)
-        if selection.is_workflow_alone and not is_json:
-            say(f"new instances of {workflow} would start paused")
 
 
 @app.command()
@@ -88,11 +86,11 @@ def resume(
     """
     api = Api(url)
     selection = Selection(workflow, statuses, older_than, limit, is_dry)
-    check_one_thing(instance, selection, role, is_all=is_all)
+    _check(instance, selection, role, is_all=is_all)
     if instance is not None:
         reply = command(api, instance, "resume", {"reason": reason})
         report(reply, f"{instance}: goes on: sagabus watch {instance}", is_json=is_json)
-    elif role is not None or is_all or (selection.is_workflow_alone and not is_dry):
+    elif role is not None or is_all or selection.is_workflow_alone:
         reply = api.delete(_path(workflow, role), reason=reason, by=who())
         report(reply, _resumed(reply), is_json=is_json)
     else:
@@ -106,7 +104,7 @@ def holds(is_json: Json = False, url: Url = None) -> None:
     if is_json:
         say_json(page)
     elif not page["items"]:
-        say("no workflow, no role and not everything is paused")
+        say("nothing is paused beyond single instances")
     else:
         say_table(
             ("PAUSED", "SINCE", "BY", "REASON", "GOES ON WITH"),
@@ -120,6 +118,25 @@ def holds(is_json: Json = False, url: Url = None) -> None:
                 )
                 for item in page["items"]
             ),
+        )
+
+
+def _check(instance: str | None, selection: Selection, role: str | None, *, is_all: bool) -> None:
+    """Check that it is clear what is meant.
+
+    Raises:
+        typer.BadParameter: it is not.
+    """
+    check_one_thing(instance, selection, role, is_all=is_all)
+    if instance is None and role is None and not (is_all or selection.given):
+        raise typer.BadParameter(
+            "name what is meant: ID, --workflow, --role or --all, or select instances with --status"
+            " and --older-than"
+        )
+    if selection.is_workflow_alone and selection.is_dry:
+        # The pause of a workflow is one thing, and no question to each instance.
+        raise typer.BadParameter(
+            "is for instances: select some with --status or --older-than", param_hint="--dry-run"
         )
 
 

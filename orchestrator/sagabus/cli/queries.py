@@ -53,6 +53,7 @@ def list_(
             )
             for item in page["items"]
         ),
+        none="no instance matches" if workflow or status_ else "there are no instances",
     )
     if page["cursor"]:
         say(f"more: --cursor {page['cursor']}")
@@ -84,6 +85,7 @@ def show(
     say_table(
         ("TASK", "KIND", "ROLE", "STATUS", "ATTEMPTS", "TOOK", "AGENT", "ERROR"),
         map(_task_row, page["items"]),
+        none="nothing was sent to anybody",
     )
     if page["next_offset"] is not None:
         say(f"and more tasks after these {_MAX_TASKS}: sagabus show {instance} --json")
@@ -111,7 +113,9 @@ def _say_instance(found: dict[str, Any], why: dict[str, Any]) -> None:
         say(f"warning: {warning}")
     say()
     say_table(
-        ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"), map(_stage_row, found["stages"])
+        ("STAGE", "PASS", "STATUS", "TOOK", "TASKS", "APPROVAL"),
+        map(_stage_row, found["stages"]),
+        none="no stage has begun",
     )
 
 
@@ -232,6 +236,7 @@ def workflows(
             )
             for item in items
         ),
+        none="no workflow is in force",
     )
     if name and (declared := items[0]["parameters"]):
         say()
@@ -271,4 +276,5 @@ def agents(is_json: Json = False, url: Url = None) -> None:
             )
             for item in page["items"]
         ),
+        none="no agent is alive",
     )

@@ -164,7 +164,7 @@ def _agreed(api: Api, instance: str, *, is_sure: bool, is_json: bool) -> str | N
     """
     found = api.get(instance_path(instance, "definition-change"))
     if found["change"] is None:
-        say(f"{instance}: it runs on the definition in force, which nothing changes", is_error=True)
+        say(f"{instance}: it runs on the definition in force already", is_error=True)
         return None
     # The body imports the engine's definitions, which nobody else here should pay for.
     for style, line in importlib.import_module("sagabus.cli.diff").change_lines(found["change"]):

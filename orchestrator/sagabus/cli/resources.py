@@ -84,6 +84,7 @@ def list_(
             )
             for item in page["items"]
         ),
+        none="no resource matches",
     )
     if page["cursor"]:
         say(f"more: --cursor {page['cursor']}")

@@ -189,9 +189,11 @@ class DriftWatch:
 
 def _unknown(kind: str, kinds: Sequence[str]) -> str:
     near = get_close_matches(kind, kinds, n=1)
-    known = ", ".join([*kinds[:_MAX_KINDS], *["..."] * (len(kinds) > _MAX_KINDS)]) or "none at all"
+    if not kinds:
+        return f"no resource was ever declared, of kind {kind!r} or any other"
+    known = ", ".join([*kinds[:_MAX_KINDS], *["..."] * (len(kinds) > _MAX_KINDS)])
     meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no resource of kind {kind!r} was ever declared; there are {known}{meant}"
+    return f"no resource of kind {kind!r} was ever declared, only of {known}{meant}"
 
 
 def _by_maker(resources: Iterable[Resource]) -> dict[tuple[str, str], list[Resource]]:

@@ -101,6 +101,8 @@ def _reason(data: Mapping[str, Any]) -> str:
     error = data.get("error")
     if isinstance(error, Mapping):
         parts.append(f"{error.get('type')}: {error.get('message')}")
+    if data.get("message"):
+        parts.append(str(data["message"]))
     policies: Sequence[str] = data.get("policies") or ()
     if policies:
         parts.append(f"policies {', '.join(policies)}")

@@ -46,6 +46,9 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         (("set-result", "x", "p", "--output", "{", "--reason", "y"), "no JSON"),
         (("skip", "x", "wait"), "--reason"),
         (("pause", "--role", "a", "--all"), "name one thing"),
+        (("pause",), "ID, --workflow, --role or --all"),
+        (("resume", "--workflow", "build", "--dry-run"), "--dry-run: is for instances"),
+        (("start", "build", "--id", "a b"), "'a b' is no id: 1 to 64 letters"),
         (("pause", "--status", "running", "--older-than", "soon"), "is not a duration"),
     ],
 )
