@@ -72,5 +72,5 @@ def test_dead_letters_are_listed_shown_put_back_and_dropped(tmp_path: Path) -> N
         assert orchestrator.get("/api/v1/dead-letters")["total"] == 0
 
         trail = sagabus("audit", "show", url=url).stdout
-        assert re.search(rf"DeadLetterRequeued +dead letter {early} .* it was early ", trail)
+        assert re.search(rf"DeadLetterRequeued +dead letter {early} .* it was early\n", trail)
         assert re.search(rf"DeadLetterDropped +dead letter {odd} ", trail)
