@@ -1,6 +1,7 @@
 """``Agent``: the roles, the handlers, and the two ways to run them."""
 
 import asyncio
+import gc
 import os
 import re
 import secrets
@@ -138,6 +139,7 @@ class Agent:
         """Work until SIGTERM or SIGINT; a second signal gives up what runs."""
         configure_logging()
         self._on_stuck = _exit_stuck
+        gc.freeze()  # what was imported stays: the collector need not look through it again
         with asyncio.Runner(loop_factory=new_event_loop) as loop_runner:
             loop_runner.run(self._serve_until_signal())
 

@@ -83,7 +83,7 @@ class Claims:
         await self._connection.publish(
             inbox_subject(claim.task.workflow_id, claim.task.role),
             message.model_dump_json().encode(),
-            headers={"Nats-Msg-Id": f"{claim.id}-{claim.sent}"},
+            msg_id=f"{claim.id}-{claim.sent}",
         )
 
     async def _on_answer(self, message: Msg) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.typing import FilteringBoundLogger
 
+from sagabus_agents.frames import FrameClient, frame
 from sagabus_agents.objects import Objects
 
 MessageCallback = Callable[[Msg], Awaitable[None]]
@@ -66,7 +66,7 @@ class Connection:
         prefix = self._options.get("inbox_prefix", "_INBOX")
         self._prefix = prefix.decode() if isinstance(prefix, bytes) else str(prefix)
         self._token = secrets.token_hex(8)
-        self._client: Client | None = None
+        self._client: FrameClient | None = None
         self._lost = asyncio.Event()
         self._subscriptions: list[_Subscription] = []
         self._on_up: list[Callable[[], None]] = []
@@ -121,14 +121,14 @@ class Connection:
         self._on_up.append(callback)
 
     async def publish(
-        self, subject: str, data: bytes, *, reply: str = "", headers: dict[str, str] | None = None
+        self, subject: str, data: bytes, *, reply: str = "", msg_id: str = ""
     ) -> bool:
-        """Hand a message to the client; False when there is no connection to send it on."""
+        """Hand a message to the client; False when it cannot be sent, now or by its size."""
         client = self._client
-        if client is None or not client.is_connected:
+        if client is None or not client.is_connected or len(data) > client.max_payload:
             return False
         try:
-            await client.publish(subject, data, reply=reply, headers=headers)
+            await client.publish_frames(frame(subject, data, msg_id=msg_id, reply=reply))
         except nats.errors.Error:
             return False
         return True
@@ -182,7 +182,7 @@ class Connection:
                 await asyncio.wait_for(client.close(), CLOSE_WITHIN_S)
 
     async def _dial(self) -> None:
-        client = Client()
+        client = FrameClient()
         lost = self._lost = asyncio.Event()
 
         async def closed() -> None:

@@ -95,7 +95,7 @@ class Outbox:
             letter.subject,
             letter.data,
             reply=f"{self._connection.inbox}.stored.{token}",
-            headers={"Nats-Msg-Id": letter.msg_id},
+            msg_id=letter.msg_id,
         )
 
     def reconnected(self) -> None:

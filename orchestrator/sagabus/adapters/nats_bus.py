@@ -15,7 +15,6 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from sagabus.adapters.nats_connection import NatsConnection, translated
 from sagabus.adapters.nats_dead import NatsDeadLetters
-from sagabus.adapters.nats_frames import MSG_ID
 from sagabus.adapters.nats_inbox import NatsInbox
 from sagabus.adapters.nats_marks import NatsMarks
 from sagabus.adapters.nats_publisher import NatsPublisher, check_size
@@ -24,6 +23,7 @@ from sagabus.adapters.partitioning import partition_of
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Inbox, Mark, OutgoingEvent, OutgoingTask, RoleQueue, StoredLetter
 from sagabus_agents import wire
+from sagabus_agents.frames import MSG_ID
 from sagabus_agents.objects import Objects
 
 log = structlog.get_logger(__name__)

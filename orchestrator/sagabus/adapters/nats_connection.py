@@ -13,8 +13,8 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import ServiceUnavailableError
 
-from sagabus.adapters.nats_frames import BatchClient
 from sagabus.errors import BusUnavailableError
+from sagabus_agents.frames import FrameClient
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class NatsConnection:
     def __init__(self, url: str, name: str) -> None:
         self._url = url
         self._name = name
-        self._client: BatchClient | None = None
+        self._client: FrameClient | None = None
         self._subscriptions: dict[int, tuple[str, MessageHandler]] = {}
         self._live: dict[int, Subscription] = {}
         self._ids = count(1)
@@ -74,7 +74,7 @@ class NatsConnection:
         return self
 
     @property
-    def client(self) -> BatchClient:
+    def client(self) -> FrameClient:
         """The driver's client; another one after the server closed the first for good."""
         if self._client is None:
             raise BusUnavailableError(f"no connection to NATS at {public_address(self._url)}")
@@ -162,7 +162,7 @@ class NatsConnection:
 
     async def _connect(self, timeout_s: float) -> None:
         address = public_address(self._url)
-        client = BatchClient()
+        client = FrameClient()
         try:
             # The driver itself tries for ever.
             async with asyncio.timeout(timeout_s):

@@ -22,9 +22,9 @@ from nats.js.errors import BadRequestError, NotFoundError
 from sagabus.adapters.batch_weight import referred_bytes
 from sagabus.adapters.nats_connection import NatsConnection, translated
 from sagabus.adapters.nats_consumer import take_consumer
-from sagabus.adapters.nats_frames import ack_frame
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Delivery
+from sagabus_agents.frames import frame
 from sagabus_agents.wire import MAX_PAYLOAD_BYTES, STREAM_INBOX
 
 log = structlog.get_logger(__name__)
@@ -201,7 +201,7 @@ class NatsInbox:
         if not tokens:
             return
         try:
-            await self._connection.client.publish_frames(b"".join(map(ack_frame, tokens)))
+            await self._connection.client.publish_frames(b"".join(map(frame, tokens)))
         except (nats_errors.Error, BusUnavailableError):
             self._log.debug("inbox_acks_lost")
 

@@ -16,11 +16,11 @@ from nats import errors as nats_errors
 from nats.aio.msg import Msg
 
 from sagabus.adapters.nats_connection import NatsConnection
-from sagabus.adapters.nats_frames import message_frame
 from sagabus.adapters.nats_streams import NatsStreams
 from sagabus.errors import BadMessageError, BusUnavailableError
 from sagabus.ports import OutgoingEvent, OutgoingTask
 from sagabus_agents import wire
+from sagabus_agents.frames import frame
 
 log = structlog.get_logger(__name__)
 
@@ -135,7 +135,7 @@ class NatsPublisher:
             frames: list[bytes] = []
             for index, each in enumerate(messages):
                 answer_to = reply if asks_all or index in asking else ""
-                frames += message_frame(each.subject, each.data, each.msg_id, answer_to)
+                frames.append(frame(each.subject, each.data, msg_id=each.msg_id, reply=answer_to))
             await self._connection.client.publish_frames(b"".join(frames))
             async with asyncio.timeout(_ACK_S):
                 await attempt.done

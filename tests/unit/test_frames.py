@@ -4,7 +4,7 @@ import pytest
 from nats import errors as nats_errors
 from nats.protocol import command
 
-from sagabus.adapters.nats_frames import BatchClient, ack_frame, message_frame
+from sagabus_agents.frames import FrameClient, frame
 
 
 @pytest.mark.parametrize("reply", ["", "_INBOX.a.1"])
@@ -12,24 +12,27 @@ from sagabus.adapters.nats_frames import BatchClient, ack_frame, message_frame
 def test_message_is_written_as_the_driver_writes_it(reply: str, data: bytes) -> None:
     headers = b"NATS/1.0\r\nNats-Msg-Id: i1:2\r\n\r\n"
     expected = command.hpub_cmd("sagabus.event.i1.X", reply, headers, data)
-    written = b"".join(message_frame("sagabus.event.i1.X", data, "i1:2", reply))
+    written = frame("sagabus.event.i1.X", data, msg_id="i1:2", reply=reply)
     assert written.replace(b"  ", b" ") == expected.replace(b"  ", b" ")
 
 
-def test_acknowledgement_is_written_as_the_driver_writes_it() -> None:
+@pytest.mark.parametrize("reply", ["", "_INBOX.a.1"])
+@pytest.mark.parametrize("data", [b"", b"+ACK"])
+def test_message_without_id_is_written_as_the_driver_writes_it(reply: str, data: bytes) -> None:
     token = "$JS.ACK.SAGABUS_INBOX.p0-e1.1.2.3.4.5"
-    assert ack_frame(token).split() == command.pub_cmd(token, "", b"").split()
+    written = frame(token, data, reply=reply)
+    assert written.split() == command.pub_cmd(token, reply, data).split()
 
 
 @pytest.mark.parametrize("bad", ["a b", "a\r\nPUB x 0", "a\n", "a\tb", "ä"])
 def test_what_would_break_out_of_its_line_is_refused(bad: str) -> None:
     for subject, msg_id in ((bad, "1"), ("a", bad)):
         with pytest.raises(nats_errors.BadSubjectError):
-            message_frame(subject, b"", msg_id, "")
+            frame(subject, msg_id=msg_id)
     with pytest.raises(nats_errors.BadSubjectError):
-        ack_frame(bad)
+        frame("a", reply=bad)
 
 
 async def test_nothing_is_kept_for_a_connection_that_is_away() -> None:
     with pytest.raises(nats_errors.ConnectionReconnectingError):
-        await BatchClient().publish_frames(ack_frame("a"))
+        await FrameClient().publish_frames(frame("a"))

@@ -1,0 +1,53 @@
+"""Messages as the bytes of the NATS client protocol.
+
+The driver checks, encodes and hands on each message by itself: 3 us each, a tenth of the time of a
+partition's thread. Subjects and ids made here consist of ids that were checked where they came in.
+
+Source: https://docs.nats.io/reference/reference-protocols/nats-protocol (PUB, HPUB).
+"""
+
+from nats import errors as nats_errors
+from nats.aio.client import Client
+
+MSG_ID = "Nats-Msg-Id"
+
+
+def frame(subject: str, data: bytes = b"", *, msg_id: str = "", reply: str = "") -> bytes:
+    """One message; without ``msg_id`` it has no headers, without ``reply`` it asks for nothing.
+
+    Raises:
+        BadSubjectError: a subject or the id would not stay within its line.
+    """
+    _check(subject + msg_id + reply)
+    asking = f"{reply} " if reply else ""
+    if not msg_id:
+        line = f"PUB {subject} {asking}{len(data)}\r\n"
+    else:
+        headers = f"NATS/1.0\r\n{MSG_ID}: {msg_id}\r\n\r\n"
+        size = len(headers)
+        line = f"HPUB {subject} {asking}{size} {size + len(data)}\r\n{headers}"
+    return b"".join((line.encode("ascii"), data, b"\r\n"))
+
+
+def _check(text: str) -> None:
+    # What would end the subject or its line; a set of these takes ten times as long.
+    if " " in text or "\t" in text or "\r" in text or "\n" in text or not text.isascii():
+        raise nats_errors.BadSubjectError
+
+
+class FrameClient(Client):
+    """The driver's client, which also takes messages as ``frame`` makes them."""
+
+    async def publish_frames(self, frames: bytes) -> None:
+        """Send any number of frames; waits like ``publish`` where too much is pending.
+
+        Raises:
+            ConnectionReconnectingError: not connected; unlike ``publish``, nothing is kept for
+                later.
+        """
+        if not self.is_connected:
+            raise nats_errors.ConnectionReconnectingError
+        await self._send_command(frames)
+        # Who waits to flush takes this along.
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
