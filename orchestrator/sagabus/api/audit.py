@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.facade import Behind
 from sagabus.api.failures import documented
+from sagabus.api.patterns import LINK
 from sagabus.app.audit import Verdict
 from sagabus.errors import InstanceNotFoundError
 from sagabus.views.audit import AuditView, FaultView, entries_of, fault_of, trail_of
@@ -15,7 +16,7 @@ from sagabus.views.shared import View
 router = APIRouter(tags=["audit"], route_class=StrictJsonRoute)
 
 Version = Annotated[int | None, Query(ge=1)]
-Link = Annotated[str | None, Query(pattern="^[0-9a-f]{64}$")]
+Link = Annotated[str | None, Query(pattern=LINK)]
 
 
 class VerdictView(View):

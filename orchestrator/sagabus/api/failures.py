@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from sagabus.api.documents import ErrorDocument
+from sagabus.api.patterns import IN_WORDS
 from sagabus.errors import (
     BusUnavailableError,
     ConflictError,
@@ -90,5 +91,7 @@ def _sentence(problems: Sequence[Any]) -> str:
         if problem["type"] == "json_invalid":
             place = f"body, character {place}"
             reason = f"no JSON: {problem['ctx']['error']}"
+        elif problem["type"] == "string_pattern_mismatch":
+            reason = IN_WORDS.get(problem["ctx"]["pattern"], reason)
         parts.append(f"{place}: {reason}")
     return "; ".join(parts)

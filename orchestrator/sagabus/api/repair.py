@@ -9,6 +9,7 @@ from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import CommandView, WhyRequest
 from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
+from sagabus.api.patterns import ATTEMPT
 from sagabus.core.instance import InstanceStatus
 from sagabus.core.preview import Undo
 from sagabus.definitions.compare import WorkflowChange
@@ -38,7 +39,7 @@ class RepairRequest(WhyRequest):
     stage: _Stage
     reason: str = Field(min_length=1, max_length=2000)
     #: What was seen of the stage, ``<task>/<attempt>``: 409 when there is a newer one.
-    attempt: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,200}/[1-9][0-9]{0,5}$")
+    attempt: str | None = Field(default=None, pattern=ATTEMPT)
 
 
 class ResultRequest(RepairRequest):

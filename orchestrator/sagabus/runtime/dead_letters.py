@@ -145,8 +145,10 @@ async def put_back(
 async def _check_message(engine: Engine, instance: str, source: str, data: bytes) -> None:
     try:
         message = read_inbox(data)
-    except BadMessageError:
-        return  # whoever reads the inbox now may understand it
+    except BadMessageError as error:
+        raise ConflictError(
+            f"it is {error.reason}: it would only come back as a new dead letter"
+        ) from None
     match message:
         case ClaimMessage():
             raise ConflictError("it is a claim: its agent waits no more, or asks again by itself")

@@ -139,6 +139,15 @@ async def test_stage_repairs_need_a_reason_and_know_what_was_seen(house: House) 
     assert reply["result"] == {"id": "i1", "status": "completed", "stage": "wait"}
 
 
+async def test_what_has_not_the_form_of_an_attempt_is_told_the_form(house: House) -> None:
+    body = {"stage": "compile", "reason": "done", "attempt": "bla"}
+    reply = await house.client.post(f"{BASE}/i1/skip", json=body)
+    assert reply.json() == {
+        "code": "invalid_request",
+        "message": "attempt: write TASK/ATTEMPT, as in build-1-0/2",
+    }
+
+
 async def test_preview_lists_what_would_be_sent_and_why_it_would_not_be(house: House) -> None:
     house.crew.script = {}
     await house.o.start("build", id="i1")
