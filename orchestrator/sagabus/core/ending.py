@@ -39,6 +39,11 @@ def _end(t: Transition) -> None:
     if row.in_flight:
         row.deadline_at = row.remaining_s = None
         return  # an undo that came late, or what a person told to stop
+    if row.undo_parent is not None and row.undo_order is None:  # asked for while that stage ran
+        row.phase, row.outcome = InstanceStatus.COMPENSATING, None
+        saga.proceed(t)
+        if row.outcome is None:
+            return
     row.status = saga.outcome(t)  # a late undo may have failed since the end began
     row.paused = None
     row.ended_at = t.at

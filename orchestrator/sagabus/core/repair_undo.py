@@ -70,24 +70,34 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
 
 
 def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
-    """Undo from the newest run down once more: what is done with is passed over."""
-    row = t.row
     t.record("UndoRequested", {"by": event.by, "reason": event.reason, "stage": stage})
-    runs = failed_runs(t, stage)
+    start_over(t, stage)
+    ending.settle(t)
+
+
+def start_over(t: Transition, stage: str | None = None, *, is_asked: bool = True) -> None:
+    """Undo from the newest run down once more: what is done with is passed over.
+
+    ``is_asked``: a person wants it, and so what failed is tried again.
+    """
+    row = t.row
+    runs = failed_runs(t, stage) if is_asked else []
     for run in runs:
         _try_again(t, run)
     if not stages.is_forward(row):
-        if row.status.is_terminal or row.undo_order is None:
+        if row.status.is_terminal:
+            row.undo_order = None
+        if row.undo_order is not None:
+            row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
+        elif not row.active_runs:  # else it has yet to settle, and all of it is undone then
             row.undo_only = stage
-            row.undo_order = row.ended_count
-        row.undo_asked, row.is_left = True, False
-        row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
+        row.undo_asked, row.is_left = row.undo_asked or is_asked, False
         row.ended_at = row.outcome = None
         row.phase = InstanceStatus.COMPENSATING
     unpark(t, "after_final")
-    unpark(t, "compensation_failed", stage=stage)
+    if is_asked:
+        unpark(t, "compensation_failed", stage=stage)
     saga.proceed(t)
-    ending.settle(t)
 
 
 def failed_runs(t: Transition, stage: str | None) -> list[StageRun]:

@@ -38,7 +38,9 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
     child = child_of(state, attempt)
     parent = ParentRef(row.id, attempt.task, attempt.attempt)
     if attempt.kind == "compensation":
-        return UndoChild(child, parent, row.paused is not None)
+        # Nothing but a person has an undo by another instance tried again.
+        is_asked = row.undo_asked or attempt.attempt > 1
+        return UndoChild(child, parent, row.paused is not None, is_asked)
     stage = definition.stages[attempt.stage]
     if stage.workflow is None or stage.workflow_digest is None:
         raise InvariantError(f"stage {stage.name!r} names no workflow", instance_id=row.id)
