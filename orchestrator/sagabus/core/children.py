@@ -28,7 +28,7 @@ def undo(t: Transition, event: UndoRequested) -> Ignored | None:
 
 
 def _age(parent: ParentRef) -> tuple[int, str, int]:
-    """Of the compensations of one task, the order in which they were sent: ``-9`` before ``-10``."""
+    """Of compensations of one task, the order in which they were sent: ``-9`` before ``-10``."""
     return len(parent.task), parent.task, parent.attempt
 
 
