@@ -84,6 +84,8 @@ def _record_end(t: Transition) -> None:
                 data["handled_failures"] = row.handled_failures
             if row.failed_compensations:
                 data |= {"rollback": row.rollback, "failed_compensations": failed_compensations}
+            if row.effects_left:
+                data["effects_left"] = list(row.effects_left)
             t.record("WorkflowCompleted", data)
             return
         case InstanceStatus.ROLLED_BACK:

@@ -43,6 +43,10 @@ def refusal(definition: Definition, state: InstanceState, stage: str | None) -> 
 
 def try_again(t: Transition, event: RetryRequested, stage: str) -> Ignored | None:
     """Try the compensations of a stage again that failed."""
+    why_not = _why_not(t, stage)
+    if why_not is not None:
+        t.refuse(event.command, why_not)
+        return None
     _start(t, event, stage)
     result = {"id": t.row.id, "status": t.row.status, "undoing": stage}
     t.answer(event.command, Answer(ok=True, result=result))
@@ -62,7 +66,13 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
         return "the outcome of a final stage is unknown: resolve it first"
     is_only_stuck = row.parked and (stages.is_forward(row) or row.undo_order is not None)
     if is_only_stuck and not failed_runs(t, stage):
-        return f"no compensation of stage {stage!r} failed: nothing of it can be tried again"
+        where = "in it" if stage is None else f"of stage {stage!r}"
+        return f"no compensation {where} failed: there is nothing to try again"
+    if stages.is_forward(row) and (kept := _kept_below(t, stage)) is not None:
+        return (
+            f"stage {kept!r} succeeded but for what it left below, and undoing it would take away "
+            "what the instance goes on with: skip it, or cancel the instance"
+        )
     if not what_would_be_undone(t.definition, t.state, stage):
         where = "of it" if stage is None else f"of stage {stage!r}"
         return f"nothing {where} stands that could be undone"
@@ -105,6 +115,16 @@ def failed_runs(t: Transition, stage: str | None) -> list[StageRun]:
     return [run for run in t.row.runs.values() if run.undo_failed and stage in {None, run.stage}]
 
 
+def _kept_below(t: Transition, stage: str | None) -> str | None:
+    """A stage whose instance succeeded, and is named because something is left below that."""
+    for run in failed_runs(t, stage):
+        for each in saga.failures_of(t.row, run):
+            found = t.state.find(each["task"], each.get("attempt", 0))
+            if found and found.kind == "task" and found.status is TaskStatus.SUCCEEDED:
+                return run.stage
+    return None
+
+
 def _try_again(t: Transition, run: StageRun) -> None:
     """Forget the failures of a run's compensations, and send those again when it is its turn."""
     plan = t.stage(run.stage).compensation
@@ -123,7 +143,11 @@ def _forget_failures(t: Transition, run: StageRun) -> list[str]:
     for each in failures:
         t.row.failed_compensations.remove(each)
     run.undo_failed = 0
-    return [each["task"] for each in failures]
+    # Below a stage that was undone, or was not, the one of its tries that has left something.
+    return [
+        each["task"] if "-undo-" in each["task"] else f"{each['task']}/{each['attempt']}"
+        for each in failures
+    ]
 
 
 def give_up(t: Transition, event: SkipRequested) -> Ignored | None:

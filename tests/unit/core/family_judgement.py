@@ -14,6 +14,7 @@ from sagabus.core.instance import (
     Instance,
     InstanceState,
     InstanceStatus,
+    ParentRef,
     TaskStatus,
     child_id,
     task_id,
@@ -246,7 +247,9 @@ class Witness:
         """What is undone was asked for, and once each time."""
         told = state.row.undo_parent
         if told is not None:
-            wanted = len(family[told.instance].attempts[told.task])
+            undos = told.task.rpartition("-")[0]
+            attempts = family[told.instance].attempts
+            wanted = sum(len(attempts[task]) for task in attempts if task.startswith(undos))
             assert self._undone[state.row.id] <= wanted, f"{where} was undone more than once"
 
     def _judge_child_undone(
@@ -296,7 +299,19 @@ class Witness:
             named = [each["task"] for each in above.row.failed_compensations]
             # By the task, or by the undo of it that was told the same.
             is_named = any(f"{each}-undo-".startswith(f"{told.task}-undo-") for each in named)
+            is_named = is_named or self._knew_it(above, told)
             assert is_named, f"{above.row.workflow} does not say what {told.task} left"
+
+    def _knew_it(self, above: InstanceState, told: ParentRef) -> bool:
+        """Whether it heard of that at the first end already, and does not hide it."""
+        attempt = above.find(told.task, told.attempt)
+        if attempt is None or attempt.kind != "task" or attempt.status is TaskStatus.SUCCEEDED:
+            return False
+        plan = self._definitions[above.row.digest].stages[attempt.stage].compensation
+        is_meant = plan is None or plan.compensate_self == "never"
+        is_meant = is_meant or above.row.status is S.COMPLETED
+        is_left = any(each["task"] == told.task for each in above.row.effects_left)
+        return attempt.acted and (is_meant or is_left)
 
     def _is_halted(self, row: Instance) -> bool:
         is_halting = self._definitions[row.digest].saga_on_failure == "halt"
@@ -353,9 +368,11 @@ class Witness:
                 compensation = definition.stages[tries[0].stage].compensation
                 assert compensation is not None
                 entry = int(task.rpartition("-")[2])
-                assert entry < len(compensation.roles), f"{task}: undone more than once"
+                is_first = entry < len(compensation.roles) or state.row.undo_asked
+                assert is_first, f"{task}: undone more than once"
                 done = sum(each.status is TaskStatus.SUCCEEDED for each in tries)
-                assert done <= 1, f"{task} succeeded {done} times"
+                # What was undone below may have left something after all, and is tried again then.
+                assert done <= 1 or tries[0].is_child, f"{task} succeeded {done} times"
 
 
 def _since(times: dict[str, float], key: str, is_so: bool, now: float) -> None:
