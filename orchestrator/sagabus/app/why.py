@@ -62,7 +62,7 @@ class Standstill:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What stands still, the cause of most of it first."""
+    """What stands still: first what needs an operator, and of the rest the cause of most of it."""
 
     standstills: Sequence[Standstill]
     troubles: Sequence[Cause]
@@ -96,9 +96,13 @@ class WhyDesk:
     ) -> list[tuple[InstanceState, list[Cause]]]:
         """The causes of each of these, whose open attempts are known."""
         around = await self._surroundings()
-        return [
-            (state, causes_of(state, await self._definition(state.row), around)) for state in states
-        ]
+        found = []
+        for state in states:
+            # What can be repaired, attempts that have ended tell.
+            whole = await self._load(state.row.id) if state.row.parked else state
+            causes = causes_of(whole or state, await self._definition(state.row), around)
+            found.append((state, causes))
+        return found
 
     async def look(self, workflow: str | None = None) -> Look:
         """All unfinished instances that stand still, of one workflow or all, by cause.
@@ -124,12 +128,15 @@ class WhyDesk:
                 cursor = page.cursor
                 if cursor is None:
                     break
-        most_first = sorted(found.values(), key=lambda each: -len(each.instances))
-        return Look(most_first, around.troubles, looked_at, is_complete)
+        in_order = sorted(
+            found.values(), key=lambda each: (not each.cause.needs_operator, -len(each.instances))
+        )
+        return Look(in_order, around.troubles, looked_at, is_complete)
 
     async def _standing_causes(self, row: Instance, around: Surroundings) -> Sequence[Cause]:
         state: InstanceState | None = InstanceState.of(row, ())
-        if row.open_attempts > len(row.open):  # those of large stages have rows of their own
+        # Those of large stages have rows of their own; what can be repaired, earlier ones tell.
+        if row.parked or row.open_attempts > len(row.open):
             state = await self._engine.store.load_instance(row.id)
         if state is None:
             return ()
