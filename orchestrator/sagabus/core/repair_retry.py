@@ -20,7 +20,9 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
         return repair_undo.try_again(t, event, stage)
     definition = event.definition or t.definition
     kept = reviving.kept_runs(t, stage)
-    why_not = _why_not(t, event, kept) or _why_not_with(t, definition, kept)
+    why_not = _why_not(t, event, kept)
+    if why_not is None and (mismatch := _why_not_with(t, definition, kept)) is not None:
+        why_not = f"{mismatch}: retry with the one that it has, or start a new instance"
     if why_not is not None:
         t.refuse(event.command, why_not)
         return None

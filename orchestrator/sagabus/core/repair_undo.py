@@ -57,17 +57,15 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
     row = t.row
     if stage is not None and stage not in t.definition.stages:
         return f"workflow {row.workflow!r} has no stage {stage!r}"
-    if row.parked and not {each.cause for each in row.parked} & {
-        "after_final",
-        "compensation_failed",
-    }:
-        return "the instance has neither failed nor ended: cancel it, and what it did is undone"
-    if any(each.cause == "intent_unknown" for each in row.parked):
+    causes = {each.cause for each in row.parked}
+    if "intent_unknown" in causes:
         return "the outcome of a final stage is unknown: resolve it first"
+    if causes and not causes & {"after_final", "compensation_failed"}:
+        return "the engine failed on the instance: resume it, or cancel it to undo what it did"
     is_only_stuck = row.parked and (stages.is_forward(row) or row.undo_order is not None)
     if is_only_stuck and not failed_runs(t, stage):
-        where = "in it" if stage is None else f"of stage {stage!r}"
-        return f"no compensation {where} failed: there is nothing to try again"
+        failed = ", ".join(dict.fromkeys(run.stage for run in failed_runs(t, None)))
+        return f"no compensation of stage {stage!r} failed: name one of which one did, {failed}"
     if stages.is_forward(row) and (kept := _kept_below(t, stage)) is not None:
         return (
             f"stage {kept!r} succeeded but for what it left below, and undoing it would take away "

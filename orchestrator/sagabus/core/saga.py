@@ -319,8 +319,7 @@ def outcome(t: Transition) -> InstanceStatus:
     """What an instance ends with; says how far it was undone, and what is left."""
     row = t.row
     if row.undo_order is None:  # it went forward to its end; what failed was an undo below it
-        if row.failed_compensations:
-            row.rollback = "partial"
+        row.rollback = "partial" if row.failed_compensations else "none"
         if row.retries:
             row.effects_left = effects_left(t)
         return InstanceStatus.COMPLETED
