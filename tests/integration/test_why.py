@@ -7,7 +7,7 @@ import pytest
 
 from sagabus.app.why import Explained
 from sagabus.core import operators
-from sagabus.errors import InvariantError
+from sagabus.errors import InvariantError, WorkflowNotFoundError
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
 from tests.support.engine import Owner, owners, running, shorten_grace
@@ -438,3 +438,9 @@ async def test_database_that_is_away_is_named_before_all_else(
     assert [each.cause for each in found.causes] == ["store_away", "approval"]
     assert found.causes[0].message == "the database is away: the store was closed"
     assert "start the database" in found.causes[0].remedy
+
+
+async def test_workflow_that_nobody_knows_is_named_as_such(owner: Owner) -> None:
+    with pytest.raises(WorkflowNotFoundError, match='there is no workflow "palin"'):
+        await owner.facade.why.look("palin")
+    assert (await owner.facade.why.look("plain")).looked_at == 0

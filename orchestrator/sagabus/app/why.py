@@ -9,6 +9,7 @@ from typing import Final
 from sagabus.app.health import assess_bus, assess_store
 from sagabus.core.definition import Definition, TemplateError
 from sagabus.core.instance import Instance, InstanceState, InstanceStatus
+from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
     BusError,
     ConfigError,
@@ -74,9 +75,10 @@ class Look:
 class WhyDesk:
     """Asks the store, the bus and presence, and puts together what they say."""
 
-    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, holder: CatalogHolder) -> None:
         self._engine = engine
         self._ownership = ownership
+        self._holder = holder
 
     async def explain(self, instance_id: str) -> Explained:
         """Why an instance does not move; of those below it, too.
@@ -109,7 +111,9 @@ class WhyDesk:
 
         Raises:
             StoreUnavailableError: the database is away.
+            WorkflowNotFoundError: there is no such workflow, and no instance of one.
         """
+        await self._check(workflow)
         around = await self._surroundings()
         found: dict[tuple[str, str], Standstill] = {}
         looked_at, is_complete = 0, True
@@ -132,6 +136,12 @@ class WhyDesk:
             found.values(), key=lambda each: (not each.cause.needs_operator, -len(each.instances))
         )
         return Look(in_order, around.troubles, looked_at, is_complete)
+
+    async def _check(self, workflow: str | None) -> None:
+        if workflow is None or workflow in self._holder.current.definitions:
+            return
+        if not (await self._engine.store.list_instances(workflow=workflow, limit=1)).instances:
+            self._holder.current.get(workflow)  # it says which there are
 
     async def _standing_causes(self, row: Instance, around: Surroundings) -> Sequence[Cause]:
         state: InstanceState | None = InstanceState.of(row, ())
