@@ -381,7 +381,8 @@ class CommandMessage(_Message):
       (``latest``, or the digest that the newest one must have)
     - ``compensate``: ``reason``, ``stage``
     - ``undo``, to an instance that carried out a stage of another one: ``parent``, the
-      compensation that it is to answer for, and ``paused``
+      compensation that it is to answer for, ``paused``, and ``asked``, true where a person wants
+      it: what failed to be undone is tried again
     """
 
     kind: Literal["command"] = "command"

@@ -6,7 +6,8 @@ to its end, by commands alone. What really was done is known outside, and the in
 held against it.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -22,19 +23,22 @@ MANY_SEEDS = 2000
 
 
 @pytest.fixture
-async def store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    async with hurried_store(monkeypatch) as store:
-        yield store
+async def stores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[list[Store]]:
+    """Where sagas side by side are stored, in turn: in memory, and now and then in files."""
+    url = f"surrealkv://{tmp_path / 'db'}"
+    async with hurried_store(monkeypatch) as memory, hurried_store(monkeypatch, url) as files:
+        yield [memory, memory, memory, files]
 
 
-async def play_all(seeds: int, directory: Path, store: Store) -> Played:
+async def play_all(seeds: int, directory: Path, stores: Sequence[Store]) -> Played:
     played = Played()
-    for first in range(0, seeds, TOGETHER):
+    for first, store in zip(range(0, seeds, TOGETHER), cycle(stores)):
         played.add(await play(range(first, first + TOGETHER), directory, store))
     print(played.figures())
     for seed, story in played.stories.items():
         print(f"=== seed {seed}: {played.faults[seed]}\n{story}")
-    await check_trails(store)
+    for store in dict.fromkeys(stores):
+        await check_trails(store)
     return played
 
 
@@ -48,15 +52,17 @@ def check_variety(played: Played) -> None:
     assert played.deaths > sum(played.ends.values()) / 40
 
 
-async def test_random_sagas_keep_their_promises(tmp_path: Path, store: Store) -> None:
-    played = await play_all(SEEDS, tmp_path, store)
+async def test_random_sagas_keep_their_promises(tmp_path: Path, stores: list[Store]) -> None:
+    played = await play_all(SEEDS, tmp_path, stores)
     assert not played.faults
     check_variety(played)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-async def test_two_thousand_random_sagas_keep_their_promises(tmp_path: Path, store: Store) -> None:
-    played = await play_all(MANY_SEEDS, tmp_path, store)
+async def test_two_thousand_random_sagas_keep_their_promises(
+    tmp_path: Path, stores: list[Store]
+) -> None:
+    played = await play_all(MANY_SEEDS, tmp_path, stores)
     assert not played.faults
     check_variety(played)

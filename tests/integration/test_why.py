@@ -1,4 +1,7 @@
-"""Why an instance does not move: each cause by its name, and what to do about it."""
+"""Why an instance does not move: each cause by its name, and what to do about it.
+
+One file, because each cause is one short scene, and what is told of all of them is told here.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from sagabus.app.why import Explained
+from sagabus.core import operators
+from sagabus.errors import InvariantError, WorkflowNotFoundError
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
 from tests.support.engine import Owner, owners, running, shorten_grace
 from tests.support.worlds import MemoryWorld, World, open_world, until
 
 CONFIG = """
+[engine]
+max_parallel_tasks = 2
+
 [[workflows]]
 name = "plain"
 [[workflows.stages]]
@@ -58,6 +66,28 @@ name = "final"
 name = "publish"
 agents = ["builder"]
 classification = "final"
+
+[[workflows]]
+name = "paying"
+[[workflows.stages]]
+name = "reserve"
+agents = ["builder"]
+compensation_agents = ["builder"]
+[[workflows.stages]]
+name = "pay"
+agents = ["builder"]
+classification = "final"
+[[workflows.stages]]
+name = "publish"
+agents = ["builder"]
+classification = "final"
+
+[[workflows]]
+name = "listing"
+[[workflows.stages]]
+name = "each"
+agents = ["builder"]
+with_items = [1, 2, 3]
 
 [[workflows]]
 name = "undoing"
@@ -317,7 +347,7 @@ async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) ->
         await owner.facade.wait("i1", 5)
     found = await owner.facade.why.explain("i1")
     assert not found.is_standing
-    assert found.causes[0].message == "it has ended: failed"
+    assert found.causes[0].message == "failed, rollback none: no"
     assert "sagabus retry i1" in found.causes[0].remedy_for("i1")
 
 
@@ -336,3 +366,84 @@ async def test_bus_that_is_away_is_named_before_all_else(owner: Owner, world: Me
     [trouble] = (await owner.facade.why.look()).troubles
     assert trouble.cause == "bus_away"
     world.broker.come_back()
+
+
+async def test_failure_after_a_final_stage_says_how_it_goes_on(owner: Owner, world: World) -> None:
+    crew = Crew(await world.link(), ["builder"], {"publish-1-0#1": Fail("Broken", "no line")})
+    async with running(crew.work):
+        await owner.facade.start("paying", id="i1")
+        [cause] = (await explained(owner, "i1", "after_final")).causes
+    assert cause.message == "it failed after a final stage had succeeded: no line"
+    ways = "sagabus retry i1 goes on from here, sagabus compensate i1 undoes the rest"
+    assert cause.remedy_for("i1") == ways
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.cause.remedy_for("i1") == ways
+
+
+async def test_mistake_of_the_engine_says_that_it_can_be_tried_once_more(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: object) -> None:
+        raise InvariantError("a counter is wrong")
+
+    await owner.facade.start("gated", id="i1")
+    with monkeypatch.context() as patch:
+        patch.setattr(operators, "pause", break_down)
+        with pytest.raises(InvariantError):
+            await owner.facade.pause("i1")
+    [cause] = (await explained(owner, "i1", "engine_failed")).causes
+    assert "a counter is wrong" in cause.message
+    assert "sagabus resume i1" in cause.remedy_for("i1")
+    await owner.facade.resume("i1")
+    await explained(owner, "i1", "approval")
+
+
+async def test_limit_of_tasks_in_flight_is_named_beside_the_cause(owner: Owner) -> None:
+    await owner.facade.start("listing", id="i1")
+
+    async def look() -> Explained | None:
+        found = await owner.facade.why.explain("i1")
+        names = [each.cause for each in found.causes]
+        return found if names == ["no_agent", "task_limit"] else None
+
+    found = await until(look)
+    assert found.causes[1].message == (
+        "2 of its tasks are in flight, all that engine.max_parallel_tasks allows"
+    )
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.cause.cause == "no_agent"
+
+
+async def test_what_needs_an_operator_comes_before_what_holds_up_more(
+    owner: Owner, world: World
+) -> None:
+    hand = Hand(await world.link())
+    await owner.facade.start("final", id="i1")
+    task = await hand.take("builder")
+    await hand.run(task)
+    await hand.finish(task, "failed", error={"type": "unknown_outcome", "message": "cut"})
+    await explained(owner, "i1", "intent_unknown")
+    for number in (2, 3):
+        await owner.facade.start("gated", id=f"i{number}")
+        await explained(owner, f"i{number}", "approval")
+    groups = (await owner.facade.why.look()).standstills
+    counts = [(each.cause.cause, len(each.instances)) for each in groups]
+    assert counts == [("intent_unknown", 1), ("approval", 2)]
+
+
+async def test_database_that_is_away_is_named_before_all_else(
+    owner: Owner, world: MemoryWorld
+) -> None:
+    await owner.facade.start("gated", id="i1")
+    await explained(owner, "i1", "approval")
+    await world.store.close()
+    found = await owner.facade.why.explain("i1")
+    assert [each.cause for each in found.causes] == ["store_away", "approval"]
+    assert found.causes[0].message == "the database is away: the store was closed"
+    assert "start the database" in found.causes[0].remedy
+
+
+async def test_workflow_that_nobody_knows_is_named_as_such(owner: Owner) -> None:
+    with pytest.raises(WorkflowNotFoundError, match='there is no workflow "palin"'):
+        await owner.facade.why.look("palin")
+    assert (await owner.facade.why.look("plain")).looked_at == 0

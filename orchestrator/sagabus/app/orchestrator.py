@@ -114,7 +114,7 @@ class Orchestrator(Commands):
         #: Messages nobody could use, and tasks nobody finished.
         self.dead_letters = DeadLetters(engine, engine.store.trail)
         #: Why instances do not move.
-        self.why = WhyDesk(engine, ownership)
+        self.why = WhyDesk(engine, ownership, holder)
         #: What is paused beyond single instances.
         self.holds = HoldDesk(holds, engine, ownership, holder)
         self._sweeper = Sweeper(

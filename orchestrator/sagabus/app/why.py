@@ -9,6 +9,7 @@ from typing import Final
 from sagabus.app.health import assess_bus, assess_store
 from sagabus.core.definition import Definition, TemplateError
 from sagabus.core.instance import Instance, InstanceState, InstanceStatus
+from sagabus.definitions.holder import CatalogHolder
 from sagabus.errors import (
     BusError,
     ConfigError,
@@ -62,7 +63,7 @@ class Standstill:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What stands still, the cause of most of it first."""
+    """What stands still: first what needs an operator, and of the rest the cause of most of it."""
 
     standstills: Sequence[Standstill]
     troubles: Sequence[Cause]
@@ -74,9 +75,10 @@ class Look:
 class WhyDesk:
     """Asks the store, the bus and presence, and puts together what they say."""
 
-    def __init__(self, engine: Engine, ownership: Ownership) -> None:
+    def __init__(self, engine: Engine, ownership: Ownership, holder: CatalogHolder) -> None:
         self._engine = engine
         self._ownership = ownership
+        self._holder = holder
 
     async def explain(self, instance_id: str) -> Explained:
         """Why an instance does not move; of those below it, too.
@@ -96,16 +98,22 @@ class WhyDesk:
     ) -> list[tuple[InstanceState, list[Cause]]]:
         """The causes of each of these, whose open attempts are known."""
         around = await self._surroundings()
-        return [
-            (state, causes_of(state, await self._definition(state.row), around)) for state in states
-        ]
+        found = []
+        for state in states:
+            # What can be repaired, attempts that have ended tell.
+            whole = await self._load(state.row.id) if state.row.parked else state
+            causes = causes_of(whole or state, await self._definition(state.row), around)
+            found.append((state, causes))
+        return found
 
     async def look(self, workflow: str | None = None) -> Look:
         """All unfinished instances that stand still, of one workflow or all, by cause.
 
         Raises:
             StoreUnavailableError: the database is away.
+            WorkflowNotFoundError: there is no such workflow, and no instance of one.
         """
+        await self._check(workflow)
         around = await self._surroundings()
         found: dict[tuple[str, str], Standstill] = {}
         looked_at, is_complete = 0, True
@@ -124,12 +132,21 @@ class WhyDesk:
                 cursor = page.cursor
                 if cursor is None:
                     break
-        most_first = sorted(found.values(), key=lambda each: -len(each.instances))
-        return Look(most_first, around.troubles, looked_at, is_complete)
+        in_order = sorted(
+            found.values(), key=lambda each: (not each.cause.needs_operator, -len(each.instances))
+        )
+        return Look(in_order, around.troubles, looked_at, is_complete)
+
+    async def _check(self, workflow: str | None) -> None:
+        if workflow is None or workflow in self._holder.current.definitions:
+            return
+        if not (await self._engine.store.list_instances(workflow=workflow, limit=1)).instances:
+            self._holder.current.get(workflow)  # it says which there are
 
     async def _standing_causes(self, row: Instance, around: Surroundings) -> Sequence[Cause]:
         state: InstanceState | None = InstanceState.of(row, ())
-        if row.open_attempts > len(row.open):  # those of large stages have rows of their own
+        # Those of large stages have rows of their own; what can be repaired, earlier ones tell.
+        if row.parked or row.open_attempts > len(row.open):
             state = await self._engine.store.load_instance(row.id)
         if state is None:
             return ()

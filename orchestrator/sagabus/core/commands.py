@@ -56,6 +56,8 @@ class UndoChild:
     child: str
     parent: ParentRef
     is_paused: bool
+    #: A person wants it: what failed to be undone is tried again, too.
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What tasks have done to the world, as far as it is known: what is to be undone, what stands."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sagabus.core.definition import Compensation
@@ -32,10 +33,21 @@ def has_effects(t: Transition) -> bool:
 
 
 def effects_left(t: Transition) -> list[dict[str, Any]]:
-    """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``."""
+    """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``.
+
+    What a completed instance did is meant to stand, but for what its retries had done anew.
+    """
+    row = t.row
+    if row.undo_order is not None:
+        return what_stands(t, row.runs.values())
+    return what_stands(t, (run for run in row.runs.values() if run.is_replaced))
+
+
+def what_stands(t: Transition, runs: Iterable[StageRun]) -> list[dict[str, Any]]:
+    """By name what some runs did, or may have done, and was not undone."""
     failed = {each["task"] for each in t.row.failed_compensations}
     left: list[dict[str, Any]] = []
-    for run in t.row.runs.values():
+    for run in runs:
         stage = t.stage(run.stage)
         if stage.compensation is None and stage.classification != "final":
             continue
@@ -65,9 +77,11 @@ def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
 
 def _is_undone(t: Transition, plan: Compensation, task: str, entry: int, failed: set[str]) -> bool:
     """Whether the newest of the undos of ``task`` by an entry was carried out."""
-    newest: Attempt | None = None
+    undos: list[Attempt] = []
     while (found := t.state.current(undo_id(task, entry))) is not None:
-        newest, entry = found, entry + len(plan.roles)
-    if newest is None or newest.status is not TaskStatus.SUCCEEDED:
-        return False
-    return newest.task not in failed
+        undos.append(found)
+        entry += len(plan.roles)
+    if undos and not undos[-1].is_child:  # else each is of another instance that tried
+        undos = undos[-1:]
+    is_done = [each.status is TaskStatus.SUCCEEDED and each.task not in failed for each in undos]
+    return bool(is_done) and all(is_done)

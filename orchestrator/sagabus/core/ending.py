@@ -39,6 +39,11 @@ def _end(t: Transition) -> None:
     if row.in_flight:
         row.deadline_at = row.remaining_s = None
         return  # an undo that came late, or what a person told to stop
+    if row.undo_parent is not None and row.undo_order is None:  # asked for while that stage ran
+        row.phase, row.outcome = InstanceStatus.COMPENSATING, None
+        saga.proceed(t)
+        if row.outcome is None:
+            return
     row.status = saga.outcome(t)  # a late undo may have failed since the end began
     row.paused = None
     row.ended_at = t.at
@@ -79,6 +84,8 @@ def _record_end(t: Transition) -> None:
                 data["handled_failures"] = row.handled_failures
             if row.failed_compensations:
                 data |= {"rollback": row.rollback, "failed_compensations": failed_compensations}
+            if row.effects_left:
+                data["effects_left"] = list(row.effects_left)
             t.record("WorkflowCompleted", data)
             return
         case InstanceStatus.ROLLED_BACK:

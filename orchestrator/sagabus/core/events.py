@@ -99,6 +99,8 @@ class UndoRequested:
     command: str
     parent: ParentRef
     is_paused: bool = False
+    #: A person wants it: what failed to be undone is tried again, too.
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from sagabus.core import permitted
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Approval, Stage
 from sagabus.core.instance import Gate, InstanceStatus, StageRun, StageStatus
@@ -62,19 +63,21 @@ def refusal(t: Transition, stage: str, *, is_inquiry: bool) -> str:
     if known.kind == "inquiry" and not is_inquiry:
         return f"stage {stage!r} asks a question: answer it instead of approving or rejecting it"
     if known.kind != "inquiry" and is_inquiry:
-        return f"stage {stage!r} asks no question"
+        instead = ": approve or reject it instead" if known.approval is not None else ""
+        return f"stage {stage!r} asks no question{instead}"
     gate: Gate | None = None
     for run in t.row.runs.values():
         if run.stage == stage and run.gate is not None:
             gate = run.gate
     if gate is not None and gate.decision is not None:
         by = f" by {gate.by}" if gate.by else ""
-        at = f" at {gate.at.isoformat(timespec='seconds')}" if gate.at else ""
+        at = f" at {gate.at:%Y-%m-%d %H:%M:%S}Z" if gate.at else ""
         return f"stage {stage!r} was {gate.decision.replace('_', ' ')}{by}{at} already"
     if gate is None and not is_inquiry and known.approval is None:
         return f"stage {stage!r} asks for no approval"
-    if t.row.status not in ANSWERABLE:
-        return f"the instance is {t.row.status}: nobody waits for stage {stage!r}"
+    why_not = permitted.refusal("answer", t.row)
+    if why_not is not None:
+        return why_not
     return f"stage {stage!r} is not reached yet: answer when it waits"
 
 

@@ -372,8 +372,8 @@ class Instance:
     rollback: Rollback = "none"
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)
-    #: What stands of an instance that did not complete: ``{stage, task, class, is_certain}``, where
-    #: ``is_certain`` is false of what may have acted, and nobody knows.
+    #: What stands of an instance that did not complete, or beside what a retry did anew:
+    #: ``{stage, task, class, is_certain}``, where the last is false of what nobody knows.
     effects_left: list[dict[str, Any]] = field(default_factory=list)
     handled_failures: int = 0
     vars: dict[str, Any] = field(default_factory=dict)

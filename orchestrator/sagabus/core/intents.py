@@ -82,7 +82,7 @@ def _held(t: Transition, event: IntentResolved) -> Attempt | str:
         return f"several outcomes of stage {event.stage!r} are unknown, name one: {', '.join(held)}"
     found = event.attempt or next(iter(held))
     if found not in held:
-        return f"the outcome of {found} is not unknown, it is that of {', '.join(held)}"
+        return f"{found} is not held, name one that is: {', '.join(held)}"
     if event.outcome == "retry" and not stages.is_forward(t.row):
         return "the instance goes forward no more: say whether it succeeded or failed"
     return held[found]

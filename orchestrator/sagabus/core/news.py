@@ -1,8 +1,11 @@
 """What the instance above is told: how one that carries out a stage of it ended, or was undone."""
 
 from sagabus.core.commands import TellParent
-from sagabus.core.instance import Instance, InstanceStatus, ParentRef
+from sagabus.core.instance import Failure, Instance, InstanceStatus, ParentRef
 from sagabus.core.transition import Transition
+
+#: Names in one sentence.
+MAX_NAMED = 8
 
 
 def tell_above(t: Transition) -> None:
@@ -17,8 +20,19 @@ def tell_above(t: Transition) -> None:
 def undo_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told that asked to have this one undone."""
     if _has_left(row):
-        return TellParent(parent, "failed", error=row.error, has_left_effects=True)
+        failure = Failure("effects_left", _what_is_left(row))
+        return TellParent(parent, "failed", error=failure, has_left_effects=True)
     return TellParent(parent, "succeeded")
+
+
+def _what_is_left(row: Instance) -> str:
+    """By name, as far as they fit into one sentence."""
+    failed = [f"{each['task']} failed" for each in row.failed_compensations]
+    final = [f"{each['task']} is final" for each in row.effects_left if each["class"] == "final"]
+    more = [f"{each['task']} stands" for each in row.effects_left if each["class"] != "final"]
+    named = failed + final + (more if not failed else [])
+    rest = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+    return f"instance {row.id} is not undone: {', '.join(named[:MAX_NAMED])}{rest}"
 
 
 def end_news(row: Instance, parent: ParentRef) -> TellParent:

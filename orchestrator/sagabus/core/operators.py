@@ -169,10 +169,10 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
         return None
     if row.status is InstanceStatus.COMPENSATING:
         what = "cancelled" if row.cancel_requested else "undone"
-        t.refuse(event.command, f"the instance is being {what} already")
+        t.refuse(event.command, f"the instance is being {what} already: wait until it has ended")
         return None
     if row.outcome is not None and not is_parked:
-        message = f"the instance is ending already: it will be {row.outcome}"
+        message = f"the instance is ending, it will be {row.outcome}: compensate it then"
         t.refuse(event.command, message)
         return None
     if not event.is_undone:
@@ -216,7 +216,8 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     row = t.row
     is_given_up = any(each.cause == "invariant" for each in row.parked)
     if row.paused is None and not is_given_up:
-        t.refuse(event.command, "the instance is not paused")
+        why = f", it needs an operator: {row.parked[0].message}" if row.parked else ""
+        t.refuse(event.command, f"the instance is not paused{why}")
         return None
     if row.paused is not None:
         pausing.go_on(t, event.by, event.reason, event.command)

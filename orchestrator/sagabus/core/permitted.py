@@ -55,9 +55,9 @@ def _row(rest: Cell | None = None, **cells: Cell) -> Mapping[InstanceStatus, Cel
     return {status: cell for status, cell in row.items() if cell is not None}
 
 
-def _ended(what: str, **others: Cell) -> dict[str, Cell]:
+def _ended(why: str, **others: Cell) -> dict[str, Cell]:
     """Cells of an instance that has ended, for what then makes no sense."""
-    no = _no(f"the instance is {{status}}: nothing to {what}")
+    no = _no(f"the instance is {{status}}: {why}")
     return dict.fromkeys(("completed", "failed", "rolled_back", "cancelled"), no) | others
 
 
@@ -68,11 +68,12 @@ _ASKED = _row(
     paused=_where("a stage waits for it"),
     needs_operator=_no("the instance needs an operator: it takes answers again when that is done"),
     compensating=_no("the instance is being undone: nobody waits for an answer any more"),
-    **_ended("answer"),
+    **_ended("nothing to answer"),
 )
 _ACTIVE = _where("the stage has begun and has not ended")
 _LAST = _where("it is the stage of on_end, and runs")
 _NOT_BEGUN = _no("the instance has not begun: ask again when it has")
+_NOT_AT_WORK = "no stage of it is under way"
 _UNDO_FAILED = _where("a compensation of the stage failed")
 _STILL_GOING = _no("the instance is still going: skip, fail or set the result of a stage instead")
 _NOT_HELD = _no("the outcome of no final stage is unknown: nothing to resolve")
@@ -88,7 +89,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_no("the instance is paused already{by}"),
         needs_operator=_no("the instance needs an operator: nothing is sent until that is done"),
         compensating=_where("it is not paused"),
-        **_ended("pause"),
+        **_ended("nothing to pause"),
     ),
     "resume": _row(
         pending=_where("it is paused"),
@@ -97,7 +98,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_YES,
         needs_operator=_where("it is paused, or the engine failed on it: it tries once more"),
         compensating=_where("it is paused"),
-        **_ended("resume"),
+        **_ended("nothing to resume"),
     ),
     "cancel": _row(
         pending=_YES,
@@ -106,7 +107,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_YES,
         needs_operator=_YES,
         compensating=_where("it is paused: the undo goes on"),
-        **_ended("cancel"),
+        **_ended("nothing to cancel"),
     ),
     "cancel_no_compensate": _row(
         pending=_YES,
@@ -117,7 +118,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         compensating=_no(
             "the instance is being undone already: skip the stage whose compensation is stuck"
         ),
-        **_ended("cancel"),
+        **_ended("nothing to cancel"),
     ),
     "skip": _row(
         pending=_NOT_BEGUN,
@@ -128,7 +129,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
             "the stage has not ended, or failed after a final stage, or is not undone"
         ),
         compensating=_where("the stage is being undone, or is that of on_end"),
-        **_ended("skip", failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
+        **_ended(_NOT_AT_WORK, failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
     ),
     "set_result": _row(
         pending=_NOT_BEGUN,
@@ -139,7 +140,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
             "the stage has not ended, or failed after a final stage, or is not undone"
         ),
         compensating=_where("the stage is being undone, or is that of on_end"),
-        **_ended("set", failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
+        **_ended(_NOT_AT_WORK, completed=_UNDO_FAILED, failed=_UNDO_FAILED, cancelled=_UNDO_FAILED),
     ),
     "fail": _row(
         pending=_NOT_BEGUN,
@@ -148,7 +149,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         paused=_ACTIVE,
         needs_operator=_ACTIVE,
         compensating=_LAST,
-        **_ended("fail"),
+        **_ended(_NOT_AT_WORK),
     ),
     "resolve": _row(
         rest=_NOT_HELD,

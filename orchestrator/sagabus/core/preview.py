@@ -52,6 +52,6 @@ def _undos_of(t: Transition, run: StageRun) -> Iterator[Undo]:
             yield Undo(run.stage, task, undoes, plan.roles[entry], plan.action)
     failed = [each["task"] for each in saga.failures_of(t.row, run)]
     for task in [*run.undo_again, *failed]:
-        undoes, _, entry = task.partition("-undo-")
+        undoes, _, entry = task.partition("/")[0].partition("-undo-")
         role = plan.roles[int(entry or 0) % len(plan.roles)]
         yield Undo(run.stage, task, undoes, role, plan.action, is_again=True)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sagabus.core import ending, repair_undo, reviving
+from sagabus.core import ending, permitted, repair_undo, reviving
 from sagabus.core.definition import Definition, Stage
+from sagabus.core.effects import what_stands
 from sagabus.core.events import RetryRequested
 from sagabus.core.fingerprint import fingerprint
-from sagabus.core.instance import Answer, StageRun
+from sagabus.core.instance import Answer, InstanceState, StageRun
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -19,7 +20,9 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
         return repair_undo.try_again(t, event, stage)
     definition = event.definition or t.definition
     kept = reviving.kept_runs(t, stage)
-    why_not = _why_not(t, event, kept) or _why_not_with(t, definition, kept)
+    why_not = _why_not(t, event, kept)
+    if why_not is None and (mismatch := _why_not_with(t, definition, kept)) is not None:
+        why_not = f"{mismatch}: retry with the one that it has, or start a new instance"
     if why_not is not None:
         t.refuse(event.command, why_not)
         return None
@@ -30,11 +33,13 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
         return None
     t.row.parameters = parameters
     again = [key for key, run in t.row.runs.items() if key not in kept and not run.is_replaced]
+    given_up = what_stands(t, (run for key, run in t.row.runs.items() if key not in kept))
+    standing = [*t.row.failed_compensations, *given_up]
     names = {
         "kept": list(dict.fromkeys(run.stage for run in kept.values())),
         "again": list(dict.fromkeys(t.row.runs[key].stage for key in again)),
         # What these did stands, and they may do it again beside it.
-        "not_undone": list(dict.fromkeys(each["stage"] for each in t.row.failed_compensations)),
+        "not_undone": list(dict.fromkeys(each["stage"] for each in standing)),
     }
     t.record(
         "WorkflowRetried",
@@ -53,6 +58,13 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
     result = {"id": t.row.id, "status": t.row.status, "digest": definition.digest, **names}
     t.answer(event.command, Answer(ok=True, result=result))
     return None
+
+
+def refusal(definition: Definition, state: InstanceState) -> str | None:
+    """Why it would be refused now to retry an instance just so; None: it would not be."""
+    t = Transition(definition, state, state.row.updated_at)
+    why_not = permitted.refusal("retry", state.row) or reviving.why_not(t)
+    return why_not or reviving.why_not_final(t, reviving.kept_runs(t))
 
 
 def _why_not(t: Transition, event: RetryRequested, kept: Mapping[str, StageRun]) -> str | None:

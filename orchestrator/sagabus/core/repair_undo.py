@@ -43,6 +43,10 @@ def refusal(definition: Definition, state: InstanceState, stage: str | None) -> 
 
 def try_again(t: Transition, event: RetryRequested, stage: str) -> Ignored | None:
     """Try the compensations of a stage again that failed."""
+    why_not = _why_not(t, stage)
+    if why_not is not None:
+        t.refuse(event.command, why_not)
+        return None
     _start(t, event, stage)
     result = {"id": t.row.id, "status": t.row.status, "undoing": stage}
     t.answer(event.command, Answer(ok=True, result=result))
@@ -53,16 +57,20 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
     row = t.row
     if stage is not None and stage not in t.definition.stages:
         return f"workflow {row.workflow!r} has no stage {stage!r}"
-    if row.parked and not {each.cause for each in row.parked} & {
-        "after_final",
-        "compensation_failed",
-    }:
-        return "the instance has neither failed nor ended: cancel it, and what it did is undone"
-    if any(each.cause == "intent_unknown" for each in row.parked):
+    causes = {each.cause for each in row.parked}
+    if "intent_unknown" in causes:
         return "the outcome of a final stage is unknown: resolve it first"
+    if causes and not causes & {"after_final", "compensation_failed"}:
+        return "the engine failed on the instance: resume it, or cancel it to undo what it did"
     is_only_stuck = row.parked and (stages.is_forward(row) or row.undo_order is not None)
     if is_only_stuck and not failed_runs(t, stage):
-        return f"no compensation of stage {stage!r} failed: nothing of it can be tried again"
+        failed = ", ".join(dict.fromkeys(run.stage for run in failed_runs(t, None)))
+        return f"no compensation of stage {stage!r} failed: name one of which one did, {failed}"
+    if stages.is_forward(row) and (kept := _kept_below(t, stage)) is not None:
+        return (
+            f"stage {kept!r} succeeded but for what it left below, and undoing it would take away "
+            "what the instance goes on with: skip it, or cancel the instance"
+        )
     if not what_would_be_undone(t.definition, t.state, stage):
         where = "of it" if stage is None else f"of stage {stage!r}"
         return f"nothing {where} stands that could be undone"
@@ -70,29 +78,49 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
 
 
 def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
-    """Undo from the newest run down once more: what is done with is passed over."""
-    row = t.row
     t.record("UndoRequested", {"by": event.by, "reason": event.reason, "stage": stage})
-    runs = failed_runs(t, stage)
+    start_over(t, stage)
+    ending.settle(t)
+
+
+def start_over(t: Transition, stage: str | None = None, *, is_asked: bool = True) -> None:
+    """Undo from the newest run down once more: what is done with is passed over.
+
+    ``is_asked``: a person wants it, and so what failed is tried again.
+    """
+    row = t.row
+    runs = failed_runs(t, stage) if is_asked else []
     for run in runs:
         _try_again(t, run)
     if not stages.is_forward(row):
-        if row.status.is_terminal or row.undo_order is None:
+        if row.status.is_terminal:
+            row.undo_order = None
+        if row.undo_order is not None:
+            row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
+        elif not row.active_runs:  # else it has yet to settle, and all of it is undone then
             row.undo_only = stage
-            row.undo_order = row.ended_count
-        row.undo_asked, row.is_left = True, False
-        row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
+        row.undo_asked, row.is_left = row.undo_asked or is_asked, False
         row.ended_at = row.outcome = None
         row.phase = InstanceStatus.COMPENSATING
     unpark(t, "after_final")
-    unpark(t, "compensation_failed", stage=stage)
+    if is_asked:
+        unpark(t, "compensation_failed", stage=stage)
     saga.proceed(t)
-    ending.settle(t)
 
 
 def failed_runs(t: Transition, stage: str | None) -> list[StageRun]:
     """Runs of a stage, or of all, with compensations that failed."""
     return [run for run in t.row.runs.values() if run.undo_failed and stage in {None, run.stage}]
+
+
+def _kept_below(t: Transition, stage: str | None) -> str | None:
+    """A stage whose instance succeeded, and is named because something is left below that."""
+    for run in failed_runs(t, stage):
+        for each in saga.failures_of(t.row, run):
+            found = t.state.find(each["task"], each.get("attempt", 0))
+            if found and found.kind == "task" and found.status is TaskStatus.SUCCEEDED:
+                return run.stage
+    return None
 
 
 def _try_again(t: Transition, run: StageRun) -> None:
@@ -113,7 +141,11 @@ def _forget_failures(t: Transition, run: StageRun) -> list[str]:
     for each in failures:
         t.row.failed_compensations.remove(each)
     run.undo_failed = 0
-    return [each["task"] for each in failures]
+    # Below a stage that was undone, or was not, the one of its tries that has left something.
+    return [
+        each["task"] if "-undo-" in each["task"] else f"{each['task']}/{each['attempt']}"
+        for each in failures
+    ]
 
 
 def give_up(t: Transition, event: SkipRequested) -> Ignored | None:

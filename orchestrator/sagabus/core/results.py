@@ -137,6 +137,6 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
         },
     )
     saga.undo_late(t, attempt)
-    if t.row.status.is_terminal and t.row.undo_order is not None:
+    if t.row.status.is_terminal:
         saga.correct_end(t)
     return None

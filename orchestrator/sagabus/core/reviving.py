@@ -29,10 +29,10 @@ def why_not(t: Transition) -> str | None:
     causes = {each.cause for each in row.parked}
     if "intent_unknown" in causes:
         return "the outcome of a final stage is unknown: resolve it first"
-    if row.parked and (
-        stages.is_forward(row) or not causes & {"after_final", "compensation_failed"}
-    ):
-        return "the instance has not failed: resume it, or skip or fail the stage that is stuck"
+    if causes and not causes & {"after_final", "compensation_failed"}:
+        return "the engine failed on the instance: resume it, or skip or fail a stage of it"
+    if causes and stages.is_forward(row):
+        return "the instance has not failed: retry from the stage that is not undone, or skip that"
     undoing = next((run.stage for run in row.runs.values() if run.undo_in_flight), None)
     if undoing is not None:
         return f"stage {undoing!r} is being undone: ask again when that has ended, or skip it"
@@ -82,10 +82,13 @@ def why_not_final(t: Transition, kept: Mapping[str, StageRun]) -> str | None:
         if any(each.status is TaskStatus.SUCCEEDED for each in tries):
             return (
                 f"stage {run.stage!r} is final and has succeeded: "
-                "neither it nor anything before it can run again"
+                "neither it nor anything before it can run again, start a new instance for that"
             )
         if any(each.acted for each in tries):
-            return f"stage {run.stage!r} is final and may have had its effect: it cannot run again"
+            return (
+                f"stage {run.stage!r} is final and may have had its effect: "
+                "it cannot run again, find out and start a new instance"
+            )
     return None
 
 

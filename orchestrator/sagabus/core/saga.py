@@ -21,6 +21,7 @@ from sagabus.core.instance import (
     StageRun,
     StageStatus,
     TaskStatus,
+    child_id,
     task_id,
     undo_id,
 )
@@ -215,30 +216,54 @@ def is_due(t: Transition, plan: Compensation, run: StageRun, index: int, entry: 
 
 
 def send_again(t: Transition, run: StageRun, plan: Compensation, task: str) -> None:
-    """Try an undo again that failed; one that was never sent is made anew."""
-    failed = t.state.current(task)
-    if failed is not None and failed.kind == "compensation":
+    """Try an undo again that failed; one that was never sent is made anew.
+
+    ``task`` is the undo, or ``<task>/<attempt>`` where another instance did it, and left something.
+    """
+    task, _, tried = task.partition("/")
+    failed = _undo_of(t, plan, task, int(tried)) if tried else t.state.current(task)
+    if failed is not None:
         run.status = StageStatus.COMPENSATING
-        try_again(t, failed)
+        if not failed.is_open:
+            try_again(t, failed)
         return
     for index in range(run.next_index):
         undone = task_id(run.stage, run.pass_, index)
-        entries = [] if task != undone else _next_round(t, plan, undone)
-        entries += [entry for entry in range(len(plan.roles)) if undo_id(undone, entry) == task]
-        for entry in entries:
-            _send_undo(t, run, plan, index, entry)
+        if task == undone:
+            # The first round is of the instance that succeeded, and this is another one.
+            child = child_id(t.row.id, task, int(tried))
+            for entry in _next_round(t, plan, task, after=1):
+                _send_undo(t, run, plan, index, entry, child)
+        for entry in range(len(plan.roles)):
+            if undo_id(undone, entry) == task:
+                _send_undo(t, run, plan, index, entry)
 
 
-def _next_round(t: Transition, plan: Compensation, task: str) -> list[int]:
+def _undo_of(t: Transition, plan: Compensation, task: str, tried: int) -> Attempt | None:
+    """The undo of the instance that carried out an attempt, if there was one."""
+    child = child_id(t.row.id, task, tried)
+    rounds = 2 * (1 + len(t.state.attempts[task]))  # at most: one by itself, one for what came late
+    undos = (t.state.current(undo_id(task, entry)) for entry in range(rounds * len(plan.roles)))
+    return next((each for each in undos if each is not None and each.agent == child), None)
+
+
+def _next_round(t: Transition, plan: Compensation, task: str, after: int = 0) -> list[int]:
     """Entries of a whole round: an undo that was sent before may have run before the effect did."""
     width = len(plan.roles)
-    first = 0
+    first = after * width
     while any(t.state.current(undo_id(task, first + each)) for each in range(width)):
         first += width
     return list(range(first, first + width))
 
 
-def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, entry: int) -> None:
+def _send_undo(
+    t: Transition,
+    run: StageRun,
+    plan: Compensation,
+    index: int,
+    entry: int,
+    child: str | None = None,
+) -> None:
     run.status = StageStatus.COMPENSATING
     try:
         input_, secrets = (None, ()) if plan.input is None else plan.input.render_input(scope_of(t))
@@ -257,7 +282,7 @@ def _send_undo(t: Transition, run: StageRun, plan: Compensation, index: int, ent
             {"type": "template_error", "message": message},
         )
         return
-    open_undo(t, run, plan, index, entry, input_, secrets)
+    open_undo(t, run, plan, index, entry, input_, secrets, child)
 
 
 def count_failure(
@@ -294,8 +319,9 @@ def outcome(t: Transition) -> InstanceStatus:
     """What an instance ends with; says how far it was undone, and what is left."""
     row = t.row
     if row.undo_order is None:  # it went forward to its end; what failed was an undo below it
-        if row.failed_compensations:
-            row.rollback = "partial"
+        row.rollback = "partial" if row.failed_compensations else "none"
+        if row.retries:
+            row.effects_left = effects_left(t)
         return InstanceStatus.COMPLETED
     row.effects_left = effects_left(t)
     is_undone = any(run.undo_sent for run in row.runs.values())
@@ -372,16 +398,16 @@ def correct_end(t: Transition) -> None:
     """After news that came after the end: what the instance says of itself stays true."""
     row = t.row
     said = row.status, row.rollback, len(row.effects_left)
-    # What is being undone now is neither left nor gone; what completed is meant to stand.
-    is_told = row.in_flight == 0 and row.status is not InstanceStatus.COMPLETED
+    is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
     if is_told:
         row.effects_left = effects_left(t)
-    is_undone = any(run.undo_sent for run in row.runs.values())
-    if row.failed_compensations or (is_told and is_undone and row.effects_left):
+    is_undone = is_told and row.status is not InstanceStatus.COMPLETED
+    is_undone = is_undone and any(run.undo_sent for run in row.runs.values())
+    if row.failed_compensations or (is_undone and row.effects_left):
         row.rollback = "partial"
         if row.status is InstanceStatus.ROLLED_BACK:
             row.status = InstanceStatus.FAILED
-    elif is_told and is_undone:
+    elif is_undone:
         row.rollback = "full"
     if (row.status, row.rollback, len(row.effects_left)) != said:  # it has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
@@ -392,7 +418,8 @@ def correct_end(t: Transition) -> None:
 def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     """An instance below has left something after all, long after it told its end; False: known."""
     row = t.row
-    if any(each["task"] == attempt.task for each in row.failed_compensations):
+    known = {(each["task"], each.get("attempt")) for each in row.failed_compensations}
+    if (attempt.task, attempt.attempt) in known:
         return False
     attempt.acted = True
     t.change(attempt)

@@ -1,6 +1,7 @@
 """What a person saw of a stage, and what there is now: the sentences where they differ."""
 
 from sagabus.core.instance import StageRun
+from sagabus.core.stages import is_forward
 from sagabus.core.transition import Transition
 
 
@@ -10,11 +11,23 @@ def not_active(t: Transition, stage: str) -> str:
     if stage not in t.definition.stages:
         return f"workflow {row.workflow!r} has no stage {stage!r}"
     newest = [run for run in row.runs.values() if run.stage == stage]
-    if not newest:
-        return f"stage {stage!r} has not begun"
-    if newest[-1].ended_at is None:
-        return f"stage {stage!r} is only waited for: the instance is {row.phase} already"
-    return f"stage {stage!r} has ended: it is {newest[-1].status}"
+    if newest and newest[-1].ended_at is None:
+        return f"stage {stage!r} is only waited for, the instance is {row.phase}: wait for its end"
+    stands = f"has ended, it is {newest[-1].status}" if newest else "has not begun"
+    return f"stage {stage!r} {stands}: {_what_else(t)}"
+
+
+def _what_else(t: Transition) -> str:
+    row = t.row
+    failed = dict.fromkeys(each["stage"] for each in row.failed_compensations)
+    if failed:
+        return f"name one whose compensation failed, {', '.join(failed)}"
+    if row.status.is_terminal:
+        return f"the instance is {row.status}, retry that"
+    active = dict.fromkeys(run.stage for _, run in t.active_runs())
+    if is_forward(row) and active:
+        return f"name one that is under way, {', '.join(active)}"
+    return f"wait until the instance, which is {row.phase}, has ended, and retry that"
 
 
 def newer_than(t: Transition, run: StageRun, seen: str | None) -> str | None:
@@ -24,7 +37,7 @@ def newer_than(t: Transition, run: StageRun, seen: str | None) -> str | None:
     task = seen.rpartition("/")[0]
     newest = t.state.current(task)
     if newest is None:
-        return f"stage {run.stage!r} has no attempt {seen}"
+        return f"stage {run.stage!r} has no attempt {seen}: look again"
     if (newest.stage, newest.pass_) != (run.stage, run.pass_):
         return f"{seen} was seen, and stage {run.stage!r} is in pass {run.pass_} by now: look again"
     if seen != f"{task}/{newest.attempt}":

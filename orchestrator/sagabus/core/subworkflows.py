@@ -20,6 +20,8 @@ def child_of(state: InstanceState, attempt: Attempt) -> str:
     """The instance that carries out an attempt, or that its compensation is to undo."""
     if attempt.kind == "task":
         return child_id(state.row.id, attempt.task, attempt.attempt)
+    if attempt.agent is not None:
+        return attempt.agent
     task = task_id(attempt.stage, attempt.pass_, attempt.index)
     tries = state.attempts[task]
     # None has carried out what a person gave the result of.
@@ -38,7 +40,10 @@ def ask(definition: Definition, state: InstanceState, attempt: Attempt) -> Start
     child = child_of(state, attempt)
     parent = ParentRef(row.id, attempt.task, attempt.attempt)
     if attempt.kind == "compensation":
-        return UndoChild(child, parent, row.paused is not None)
+        # Nothing but a person, or news that came late, has an undo by another instance tried again.
+        is_first = attempt.task.endswith("-undo-0") and attempt.attempt == 1
+        is_asked = row.undo_asked or not is_first
+        return UndoChild(child, parent, row.paused is not None, is_asked)
     stage = definition.stages[attempt.stage]
     if stage.workflow is None or stage.workflow_digest is None:
         raise InvariantError(f"stage {stage.name!r} names no workflow", instance_id=row.id)

@@ -171,8 +171,12 @@ def open_undo(
     entry: int,
     input_: Any,
     secrets: Sequence[SecretUse] = (),
+    child: str | None = None,
 ) -> None:
-    """Make and send the first attempt of a compensation; ``entry`` counts on in later rounds."""
+    """Make and send the first attempt of a compensation; ``entry`` counts on in later rounds.
+
+    ``child``: the instance that is undone, where that is not the one that succeeded.
+    """
     role = plan.roles[entry % len(plan.roles)]
     run.undo_in_flight += 1
     run.undo_sent += 1
@@ -191,6 +195,7 @@ def open_undo(
             status=TaskStatus.DISPATCHED,
             created_at=t.at,
             input=input_,
+            agent=child,
             claim=role != WORKFLOW_ROLE,
             is_inline=run.total * len(plan.roles) <= INLINE_TASKS and _is_small(input_),
             secrets=list(secrets),
@@ -355,6 +360,7 @@ def try_again(t: Transition, undo: Attempt) -> None:
 
 
 def _open_next(t: Transition, attempt: Attempt) -> None:
+    is_undo_by_child = attempt.is_child and attempt.kind == "compensation"
     _open(
         t,
         replace(
@@ -367,7 +373,8 @@ def _open_next(t: Transition, attempt: Attempt) -> None:
             resources=[],
             error=None,
             claim_id=None,
-            agent=None,
+            # Of several instances that tried, the same one is undone.
+            agent=attempt.agent if is_undo_by_child else None,
             started_at=None,
             ended_at=None,
             acted=False,

@@ -268,10 +268,9 @@ class _Stage:
                 self._set_timer(instance, command)
             case StartChild():
                 self._start_child(command)
-            case UndoChild() if command.child in self._states:
-                self._later(
-                    command.child, timedelta(), UndoRequested(self._now, "undo", command.parent)
-                )
+            case UndoChild(child, parent, _, is_asked) if child in self._states:
+                undo = UndoRequested(self._now, "undo", parent, is_asked=is_asked)
+                self._later(child, timedelta(), undo)
             case CommandChild(name="cancel") if command.child in self._states:
                 event = CancelRequested(self._now, "cancel", command.by, command.reason)
                 self._later(command.child, timedelta(), event)

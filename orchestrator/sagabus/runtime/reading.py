@@ -100,6 +100,7 @@ class _Undo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     parent: ParentRef
     paused: bool = False
+    asked: bool = False
 
 
 class _Cancel(BaseModel):
@@ -169,7 +170,7 @@ def _command(message: CommandMessage, at: datetime) -> Event:
             )
         case "undo":
             undo = _Undo.model_validate(arguments)
-            return UndoRequested(at, message.command, undo.parent, undo.paused)
+            return UndoRequested(at, message.command, undo.parent, undo.paused, undo.asked)
         case "approve" | "reject":
             gate = _AnswerGate.model_validate(arguments)
             is_approved = message.name == "approve"

@@ -32,7 +32,12 @@ async def tell_instance(bus: Bus, instance: str, command: Saying) -> None:
         case StartChild():
             await _start(bus, command)
         case UndoChild():
-            arguments = {"parent": asdict(command.parent), "paused": command.is_paused}
+            arguments: dict[str, Any] = {
+                "parent": asdict(command.parent),
+                "paused": command.is_paused,
+            }
+            if command.is_asked:
+                arguments["asked"] = True
             await _command(bus, command.child, "undo", arguments, command.parent.instance)
         case CommandChild():
             why: dict[str, Any] = {"reason": command.reason}

@@ -31,6 +31,9 @@ CauseName = Literal[
     "join",
     "moving",
 ]
+_OF_OPERATORS: Final = frozenset(
+    {"intent_unknown", "compensation_failed", "after_final", "engine_failed"}
+)
 _WORKED_ON: Final = frozenset({"queued", "running", "sub_workflow", "moving"})
 #: These hold nothing up by themselves: there is always another cause beside them.
 _CONSEQUENCES: Final = frozenset({"task_limit", "join", "ended"})
@@ -82,6 +85,11 @@ class Cause:
     def is_standing(self) -> bool:
         """True where nothing happens before somebody does something, or a time has come."""
         return self.cause not in _WORKED_ON | _CONSEQUENCES
+
+    @property
+    def needs_operator(self) -> bool:
+        """True where nothing but an operator's word lets the instance go on."""
+        return self.cause in _OF_OPERATORS
 
     @property
     def message(self) -> str:

@@ -9,8 +9,16 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
+from sagabus.core import permitted, repair_retry, repair_undo
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Attempt, Instance, InstanceState, Parked, child_id
+from sagabus.core.instance import (
+    Attempt,
+    Instance,
+    InstanceState,
+    InstanceStatus,
+    Parked,
+    child_id,
+)
 from sagabus.core.stages import is_forward
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
@@ -28,10 +36,10 @@ def causes_of(
     """
     row = state.row
     if row.status.is_terminal and row.open_attempts == 0:
-        return [_ended(row)]
+        return [_ended(state, definition)]
     found = [
         *around.troubles,
-        *(_parked(each, state) for each in row.parked),
+        *(_parked(each, state, definition) for each in row.parked),
         *_paused(row, around),
         *_gates(row, definition),
         *_unless_held(_tasks(state, definition, around), around),
@@ -40,17 +48,37 @@ def causes_of(
     return found or [Cause("moving", "it has just moved, and goes on by itself")]
 
 
-def _ended(row: Instance) -> Cause:
-    remedy = ""
-    if row.rollback == "partial" or row.effects_left:
-        remedy = "sagabus retry ID goes on from here, sagabus compensate ID undoes what is left"
-    elif row.status.value != "completed":
-        remedy = "sagabus retry ID goes on from here"
-    title = f"it has ended: {row.status}"
-    return Cause("ended", title, since=row.ended_at, remedy=remedy)
+def _ended(state: InstanceState, definition: Definition | None) -> Cause:
+    row = state.row
+    title = f"{row.status}, rollback {row.rollback}"
+    detail = "" if row.error is None else f": {row.error.message}"
+    if row.status is InstanceStatus.COMPLETED and not _has_left(row):
+        remedy = ""
+    elif row.parent is not None:
+        above = row.parent.instance
+        remedy = f"sagabus why {above}, the instance that it carried out a stage of"
+    else:
+        remedy = _on_from_here(state, definition, "what is left")
+    return Cause("ended", title, detail, remedy, since=row.ended_at)
 
 
-def _parked(parked: Parked, state: InstanceState) -> Cause:
+def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> str:
+    """What a person may do with an instance that failed; nothing that would be refused."""
+    if definition is None:
+        return ""
+    ways = []
+    if repair_retry.refusal(definition, state) is None:
+        ways.append("sagabus retry ID goes on from here")
+    if repair_undo.refusal(definition, state, None) is None:
+        ways.append(f"sagabus compensate ID undoes {what}")
+    return ", ".join(ways)
+
+
+def _has_left(row: Instance) -> bool:
+    return row.rollback == "partial" or bool(row.effects_left)
+
+
+def _parked(parked: Parked, state: InstanceState, definition: Definition | None) -> Cause:
     stage, detail = parked.stage or "STAGE", f": {parked.message}"
     match parked.cause:
         case "intent_unknown":
@@ -65,14 +93,15 @@ def _parked(parked: Parked, state: InstanceState) -> Cause:
             remedy = f"find out, then sagabus resolve ID {stage} --reason TEXT with {ways}"
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
-            remedy = (
-                f"sagabus retry ID --from {stage} tries it again, sagabus skip ID {stage} goes on "
-                f"without it, sagabus set-result ID {stage} says that it was undone by hand"
-            )
+            remedy = f"sagabus skip ID {stage} goes on without it"
+            if definition and repair_undo.refusal(definition, state, parked.stage) is None:
+                remedy = f"sagabus retry ID --from {stage} tries it again, {remedy}"
+            remedy += f", sagabus set-result ID {stage} says that it was undone by hand"
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = "" if state.row.error is None else f": {state.row.error.message}"
-            remedy = "sagabus retry ID goes on from here, sagabus compensate ID undoes the rest"
+            remedy = _on_from_here(state, definition, "the rest")
+            remedy = remedy or "sagabus cancel ID --no-compensate leaves everything as it is"
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             remedy = "sagabus resume ID tries once more; report it with sagabus history ID --json"
@@ -100,6 +129,8 @@ def _paused(row: Instance, around: Surroundings) -> Iterator[Cause]:
 
 
 def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
+    if permitted.refusal("answer", row) is not None:
+        return  # what holds it up comes first, and takes no answer
     for run in row.runs.values():
         gate = run.gate
         if gate is None or gate.decision is not None or run.ended_at is not None:

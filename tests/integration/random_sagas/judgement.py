@@ -92,11 +92,13 @@ class Family:
         row = state.row
         standing = self._standing(state)
         named = {each["task"]: each["is_certain"] for each in row.effects_left}
-        unsure = [task for task, is_certain in named.items() if not is_certain]
-        if row.status is S.COMPLETED:
-            if unsure:
-                yield f"nobody knows of {unsure}"
-            return
+        if row.status is S.COMPLETED and row.undo_order is None:
+            # What it did is meant to stand, but for what was done anew.
+            anew = [f"{key}-" for key, run in row.runs.items() if run.is_replaced]
+            meant = [task for task in named if not task.startswith(tuple(anew))]
+            if meant:
+                yield f"{meant} are meant to stand, and are named"
+            standing = [task for task in standing if task.startswith(tuple(anew))]
         if row.status is S.ROLLED_BACK and (standing or named):
             yield f"{standing} stand, and {list(named)} are named"
         if row.rollback == "full" and standing:

@@ -94,12 +94,14 @@ class Played:
 
 
 @asynccontextmanager
-async def hurried_store(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """A real database in memory, in a process in which waiting is short."""
+async def hurried_store(
+    monkeypatch: pytest.MonkeyPatch, url: str = "mem://"
+) -> AsyncIterator[Store]:
+    """A real database, in memory or in files, in a process in which waiting is short."""
     shorten_grace(monkeypatch, 0.4)
     for module in (tasks, claims, timers):
         monkeypatch.setattr(module, "INTENT_WATCH", timedelta(seconds=0.3), raising=False)
-    store = await SurrealStore.open("mem://", migrations=data_path("migrations"))
+    store = await SurrealStore.open(url, migrations=data_path("migrations"))
     yield store
     await store.close()
 

@@ -182,7 +182,10 @@ async def test_dry_run_with_the_newest_definition_judges_by_it_and_stores_nothin
     newest = mixed.holder.current.get("plain").digest
     dry = await mixed.give("retry", definition="latest", dry_run=True)
     found = {each["id"]: each["message"] for each in dry}
-    assert found["plain"] == "stage 'broken' has run, and the new definition has no such stage"
+    assert found["plain"] == (
+        "stage 'broken' has run, and the new definition has no such stage: retry with the one"
+        " that it has, or start a new instance"
+    )
     assert await mixed.store.load_definition(newest) is None
     assert await mixed.give("retry", definition="latest") == dry
     assert await mixed.store.load_definition(newest) is not None

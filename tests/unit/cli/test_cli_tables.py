@@ -58,7 +58,10 @@ def test_what_fits_beside_each_other_is_one_line_for_each_row(
     assert " ".join(line[at:] for line in lines[3:]) == ("the reason " * 20).strip()
 
 
-def test_what_a_pipe_takes_is_a_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_pipe_takes_is_a_line_for_each_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     lines = printed(capsys, ROWS)
     assert len(lines) == 1 + len(ROWS)
     assert lines[4].endswith("the reason the reason")

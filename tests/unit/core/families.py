@@ -13,6 +13,7 @@ from zlib import crc32
 from sagabus.adapters.memory_store import MemoryStore
 from sagabus.core.events import (
     CancelRequested,
+    CompensateRequested,
     Event,
     InquiryAnswered,
     PauseRequested,
@@ -30,6 +31,9 @@ from tests.unit.core.turn import Parked
 from tests.unit.core.world import at_once
 
 ASK_AGAIN_S = 5.0
+ENDS = {"WorkflowCompleted", "WorkflowSettled", "WorkflowCancelled"}
+#: How often at most a person has what is left undone.
+MOST_REPAIRS = 2
 
 
 class FamilyWorld:
@@ -134,6 +138,8 @@ class FamilyWorld:
                 self.clock.later(delay_s, self._answer, instance, event["data"]["stage"])
         elif event["type"] == "WorkflowParked":
             self.clock.later(self.rng.random() * 20, self._cancel, instance)
+        elif event["type"] in ENDS and instance == TOP and self.rng.random() < 0.5:
+            self.clock.later(self.rng.random() ** 3 * 60, self._repair)
 
     def _somewhere(self, what: Callable[[str], None]) -> None:
         if self.places:
@@ -142,6 +148,10 @@ class FamilyWorld:
 
     def _cancel(self, instance: str) -> None:
         self._ask(instance, self._name("cancel"), CancelRequested)
+
+    def _repair(self) -> None:
+        if self._names["compensate"] < MOST_REPAIRS:
+            self._ask(TOP, self._name("compensate"), CompensateRequested)
 
     def _pause(self, instance: str) -> None:
         self.witness.paused_by_people.add(instance)

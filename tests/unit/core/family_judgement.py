@@ -1,4 +1,7 @@
-"""What a family promises: checked at every event, and at the end against what really happened."""
+"""What a family promises: checked at every event, and at the end against what really happened.
+
+One file, because each promise is noted at one place and judged at another.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +14,7 @@ from sagabus.core.instance import (
     Instance,
     InstanceState,
     InstanceStatus,
+    ParentRef,
     TaskStatus,
     child_id,
     task_id,
@@ -54,6 +58,8 @@ class Witness:
         self._given_up: dict[tuple[str, str, int], float] = {}
         #: Undos of late successes, which come when they come.
         self._late: dict[str, set[str]] = {}
+        #: Undos that were sent before somebody asked for the rest.
+        self._before: dict[str, set[str]] = {}
         self._revised: set[str] = set()
         self._came_late: set[tuple[str, str]] = set()
         self.seen: Counter[str] = Counter()
@@ -137,6 +143,11 @@ class Witness:
         late = self._late.setdefault(state.row.id, set())
         opened: list[Attempt] = []
         for decision in decisions:
+            if any(event["type"] == "UndoRequested" for event in decision.events):
+                # It begins from the newest once more: what was sent before was in its order.
+                self._before[state.row.id] = set(state.attempts) - {
+                    task for task, _ in decision.attempts
+                }
             new = [a for (_, n), a in decision.attempts.items() if n == 1 and a.kind != "task"]
             if any(event["type"] == "TaskCompletedLate" for event in decision.events):
                 late.update(attempt.task for attempt in new)
@@ -145,7 +156,8 @@ class Witness:
             if undo.task in late or undo.created_at != state.row.updated_at:
                 continue
             self._check_reason(definition, state, undo)
-            check_order(state, undo, late.union(each.task for each in opened[position:]))
+            passed = self._before.get(state.row.id, set()).union(late)
+            check_order(state, undo, passed.union(each.task for each in opened[position:]))
 
     def _check_reason(self, definition: Definition, state: InstanceState, undo: Attempt) -> None:
         compensation = definition.stages[undo.stage].compensation
@@ -154,8 +166,9 @@ class Witness:
         tries = state.attempts[task]
         is_done = any(each.status is TaskStatus.SUCCEEDED for each in tries)
         is_may_be = any(each.claim_id or each.acted or each.started_at for each in tries)
-        has_reason = is_done or (is_may_be and compensation.compensate_self != "never")
-        assert has_reason, f"{undo.task} is sent, and {task} never ran"
+        # Where something below is known to be left, a person may want that gone, too.
+        is_wanted = compensation.compensate_self != "never" or state.row.undo_asked
+        assert is_done or (is_may_be and is_wanted), f"{undo.task} is sent, and {task} never ran"
 
     def committed(self, row: Instance, decisions: Sequence[Decision], now: float) -> None:
         """Note what is stored now."""
@@ -178,7 +191,6 @@ class Witness:
             assert self._started[row.id] == 1, f"{row.id} was started twice"
         elif type_ == "UndoRequested":
             self._undone[row.id] += 1
-            assert self._undone[row.id] == 1, f"{row.id} was undone twice"
         elif type_ == "RollbackRevised":
             self._revised.add(row.id)
         elif type_ == "TaskCompletedLate":
@@ -198,6 +210,7 @@ class Witness:
                 for attempt in tries:
                     if attempt.is_child:
                         self._judge_child(state, attempt, family)
+            self._judge_asked(state, family, where)
             self._judge_undone(state, family, agents, where)
             self._judge_revised(row, family)
             self._judge_once(state)
@@ -215,11 +228,8 @@ class Witness:
         self.seen["child tried again"] += attempt.attempt > 1
         where = f"{state.row.workflow} {attempt.task}/{attempt.attempt} {attempt.status}"
         if attempt.kind == "compensation":
-            below = family.get(attempt.agent or "")
-            row = below.row if below is not None else None
-            is_left = row is not None and row.rollback == "partial"
-            if row is None or row.id not in self._revised:
-                assert is_left == (attempt.status is not TaskStatus.SUCCEEDED), f"{where}: {row}"
+            if attempt is state.current(attempt.task):
+                self._judge_child_undone(state, attempt, family.get(attempt.agent or ""))
             return
         below = family.get(child_id(state.row.id, attempt.task, attempt.attempt))
         if below is None:
@@ -230,6 +240,36 @@ class Witness:
         assert is_done == (status is S.COMPLETED), f"{where}, and its child ended {status}"
         if is_done:
             assert attempt.output == output, f"{where}: {attempt.output}, not {output}"
+
+    def _judge_asked(
+        self, state: InstanceState, family: Mapping[str, InstanceState], where: str
+    ) -> None:
+        """What is undone was asked for, and once each time."""
+        told = state.row.undo_parent
+        if told is not None:
+            undos = told.task.rpartition("-")[0]
+            attempts = family[told.instance].attempts
+            wanted = sum(len(attempts[task]) for task in attempts if task.startswith(undos))
+            assert self._undone[state.row.id] <= wanted, f"{where} was undone more than once"
+
+    def _judge_child_undone(
+        self, state: InstanceState, undo: Attempt, below: InstanceState | None
+    ) -> None:
+        """Its newest undo tells how it is now, and what a person wanted gone was tried again."""
+        where = f"{state.row.workflow} {undo.task}/{undo.attempt} {undo.status}"
+        row = below.row if below is not None else None
+        is_left = row is not None and row.rollback == "partial"
+        if row is None or row.id not in self._revised:
+            assert is_left == (undo.status is not TaskStatus.SUCCEEDED), f"{where}: {row}"
+        if below is None or undo.attempt == 1:
+            return
+        self.seen["undone again below"] += undo.status is TaskStatus.SUCCEEDED
+        for failed in below.row.failed_compensations if below.row.id not in self._revised else ():
+            last = below.current(failed["task"])
+            if last is not None and last.kind == "compensation":
+                assert last.created_at >= undo.created_at, (
+                    f"{where}: {last.task} is not tried again"
+                )
 
     def _judge_undone(
         self,
@@ -259,11 +299,23 @@ class Witness:
             named = [each["task"] for each in above.row.failed_compensations]
             # By the task, or by the undo of it that was told the same.
             is_named = any(f"{each}-undo-".startswith(f"{told.task}-undo-") for each in named)
+            is_named = is_named or self._knew_it(above, told)
             assert is_named, f"{above.row.workflow} does not say what {told.task} left"
+
+    def _knew_it(self, above: InstanceState, told: ParentRef) -> bool:
+        """Whether it heard of that at the first end already, and does not hide it."""
+        attempt = above.find(told.task, told.attempt)
+        if attempt is None or attempt.kind != "task" or attempt.status is TaskStatus.SUCCEEDED:
+            return False
+        plan = self._definitions[above.row.digest].stages[attempt.stage].compensation
+        is_meant = plan is None or plan.compensate_self == "never"
+        is_meant = is_meant or above.row.status is S.COMPLETED
+        is_left = any(each["task"] == told.task for each in above.row.effects_left)
+        return attempt.acted and (is_meant or is_left)
 
     def _is_halted(self, row: Instance) -> bool:
         is_halting = self._definitions[row.digest].saga_on_failure == "halt"
-        is_asked = row.cancel_requested or row.undo_parent is not None
+        is_asked = row.cancel_requested or row.undo_asked or row.undo_parent is not None
         return row.status is S.FAILED and is_halting and not is_asked
 
     def _standing(
@@ -316,9 +368,11 @@ class Witness:
                 compensation = definition.stages[tries[0].stage].compensation
                 assert compensation is not None
                 entry = int(task.rpartition("-")[2])
-                assert entry < len(compensation.roles), f"{task}: undone more than once"
+                is_first = entry < len(compensation.roles) or state.row.undo_asked
+                assert is_first, f"{task}: undone more than once"
                 done = sum(each.status is TaskStatus.SUCCEEDED for each in tries)
-                assert done <= 1, f"{task} succeeded {done} times"
+                # What was undone below may have left something after all, and is tried again then.
+                assert done <= 1 or tries[0].is_child, f"{task} succeeded {done} times"
 
 
 def _since(times: dict[str, float], key: str, is_so: bool, now: float) -> None:

@@ -235,7 +235,9 @@ class Owner:
             case UndoChild() if state is None:
                 said.append((instance, TellParent(message.parent, "succeeded")))
             case UndoChild():
-                return UndoRequested(at, f"{instance}-undo", message.parent, message.is_paused)
+                return UndoRequested(
+                    at, f"{instance}-undo", message.parent, message.is_paused, message.is_asked
+                )
             case CommandChild() if state is not None:
                 return _BY_NAME[message.name](at, message.command, message.by, message.reason)
         return None

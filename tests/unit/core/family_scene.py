@@ -85,15 +85,18 @@ class Family:
                 made.decide(StartRequested(scene.at, "start", command.is_paused))
             case UndoChild():
                 self.children[command.child].decide(
-                    UndoRequested(scene.at, "undo", command.parent, command.is_paused)
+                    UndoRequested(
+                        scene.at, "undo", command.parent, command.is_paused, command.is_asked
+                    )
                 )
-            case CommandChild():
-                event = {
-                    "cancel": CancelRequested,
-                    "pause": PauseRequested,
-                    "resume": ResumeRequested,
-                }[command.name]
-                self.children[command.child].decide(event(scene.at, command.command))
+            case CommandChild(child, "cancel"):
+                cancel = CancelRequested(
+                    scene.at, command.command, command.by, is_undone=command.is_undone
+                )
+                self.children[child].decide(cancel)
+            case CommandChild(child, name):
+                event = PauseRequested if name == "pause" else ResumeRequested
+                self.children[child].decide(event(scene.at, command.command))
             case TellParent():
                 error = command.error
                 self.scene.decide(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sagabus.core.definition import Approval
-from sagabus.core.events import CancelRequested
+from sagabus.core.events import CancelRequested, RetryRequested
 from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
 
 UNDO = ("devops",)
@@ -105,6 +105,13 @@ def completed() -> Scene:
 
 def completed_for_nothing() -> Scene:
     return Scene(sequence(stage("a"))).start().succeed("a-1-0")
+
+
+def completed_partial() -> Scene:
+    """What failed to be undone stands beside what a retry did anew."""
+    scene = failed_partial()
+    scene.ask(RetryRequested)
+    return scene.succeed("a-2-0", "b-2-0")
 
 
 def failed() -> Scene:

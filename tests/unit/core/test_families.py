@@ -12,7 +12,16 @@ from dataclasses import replace
 
 import pytest
 
-from sagabus.core import children, operators, pausing, saga, subworkflows, tasks, timers
+from sagabus.core import (
+    children,
+    operators,
+    pausing,
+    repair_undo,
+    saga,
+    subworkflows,
+    tasks,
+    timers,
+)
 from sagabus.core.commands import TellParent
 from sagabus.core.instance import InstanceStatus, TaskStatus, child_id
 from sagabus.core.transition import Ignored
@@ -61,6 +70,7 @@ def test_families_reach_everything_that_they_are_to_judge() -> None:
         *("rollback none", "rollback full", "rollback partial"),
         *(f"task below {end}" for end in ("succeeded", "failed", "timed_out", "cancelled")),
         *("compensation below succeeded", "compensation below failed", "child tried again"),
+        "undone again below",
         *("InquiryAsked", "InquiryAnswered", "InquiryTimedOut"),
         *("WorkflowPaused", "WorkflowResumed", "WorkflowParked"),
         *("UndoRequested", "TaskCompletedLate", "halted below", "three levels"),
@@ -115,6 +125,19 @@ def an_undo_is_answered_before_it_is_done(patch: Patch) -> None:
         return ignored
 
     patch.setattr(children, "undo", hasty)
+
+
+def an_undo_that_failed_below_is_not_tried_again(patch: Patch) -> None:
+    start_over = repair_undo.start_over
+
+    def once(t, stage=None, *, is_asked=True):
+        start_over(t, stage, is_asked=is_asked and t.row.undo_parent is None)
+
+    patch.setattr(repair_undo, "start_over", once)
+
+
+def an_older_undo_is_a_newer_one(patch: Patch) -> None:
+    patch.setattr(children, "_age", lambda _: 0)
 
 
 def an_undo_is_refused(patch: Patch) -> None:
@@ -261,6 +284,8 @@ WEAKENED: list[Callable[[Patch], None]] = [
     an_end_is_told_once,
     an_undo_is_answered_once,
     an_undo_is_answered_before_it_is_done,
+    an_undo_that_failed_below_is_not_tried_again,
+    an_older_undo_is_a_newer_one,
     an_undo_is_refused,
     the_first_child_of_a_task_is_undone,
     what_a_child_left_is_not_told,

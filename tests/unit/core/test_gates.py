@@ -71,7 +71,7 @@ def test_a_second_answer_is_a_conflict_that_names_the_first() -> None:
     scene.approve("b")
     answer = scene.approve("b", yes=False)
     assert (answer.ok, answer.code) == (False, "conflict")
-    expected = "stage 'b' was approved by ann at 2030-01-01T00:00:00+00:00 already"
+    expected = "stage 'b' was approved by ann at 2030-01-01 00:00:00Z already"
     assert answer.message == expected
     assert scene.sent[-1] == "b-1-0/1"
 
@@ -94,7 +94,7 @@ def test_answers_that_make_no_sense_are_refused_clearly() -> None:
     assert scene.approve("a").message == "stage 'a' asks for no approval"
     assert scene.approve("x").message == "workflow 'flow' has no stage 'x'"
     scene.cancel()
-    assert scene.approve("b").message == "the instance is cancelled: nobody waits for stage 'b'"
+    assert scene.approve("b").message == "the instance is cancelled: nothing to answer"
 
 
 def test_an_instance_waits_only_when_nothing_else_is_in_flight() -> None:

@@ -310,7 +310,7 @@ def test_what_is_not_unknown_is_not_resolved() -> None:
         == "the outcome of stage 'a' is not unknown: nothing to resolve"
     )
     newer = resolve(scene, "b", "failed", attempt="b-1-0/2").message
-    assert newer == "the outcome of b-1-0/2 is not unknown, it is that of b-1-0/1"
+    assert newer == "b-1-0/2 is not held, name one that is: b-1-0/1"
     assert scene.status == "needs_operator"
 
 

@@ -52,7 +52,8 @@ def test_a_parked_gate_neither_opens_nor_times_out() -> None:
     gate = Approval(timeout=seconds(10), on_timeout="approve")
     scene = Scene(sequence(stage("a", approval=gate))).start().park().wait(100)
     assert (
-        scene.approve("a").message == "the instance is needs_operator: nobody waits for stage 'a'"
+        scene.approve("a").message
+        == "the instance needs an operator: it takes answers again when that is done"
     )
     assert (scene.status, scene.sent) == ("needs_operator", [])
 

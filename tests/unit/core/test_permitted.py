@@ -106,7 +106,13 @@ CASES: dict[CommandName, list[tuple[Make, str, bool]]] = {
         (s.undo_parked, "", True),
     ],
     "skip": [*STUCK, *UNDONE],
-    "set_result": [*STUCK, *UNDONE],
+    "set_result": [
+        *STUCK,
+        *UNDONE,
+        (s.completed_partial, "a", True),
+        (s.completed_partial, "b", False),
+        (s.completed, "a", False),
+    ],
     "fail": [
         *STUCK,
         (s.held, "f", False),

@@ -219,10 +219,15 @@ def test_what_was_seen_must_still_be_the_newest() -> None:
 
 def test_a_stage_that_is_not_under_way_is_left_alone() -> None:
     scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start().succeed("a-1-0")
-    assert scene.ask(SkipRequested, "a").message == "stage 'a' has ended: it is succeeded"
+    assert (
+        scene.ask(SkipRequested, "a").message
+        == "stage 'a' has ended, it is succeeded: name one that is under way, b"
+    )
     assert scene.ask(FailRequested, "x").message == "workflow 'flow' has no stage 'x'"
     scene = Scene(sequence(stage("a"), stage("b"))).start()
-    assert scene.ask(ResultSet, "b", 1).message == "stage 'b' has not begun"
+    assert scene.ask(ResultSet, "b", 1).message == (
+        "stage 'b' has not begun: name one that is under way, a"
+    )
 
 
 def test_a_stage_is_skipped_while_the_instance_is_paused() -> None:

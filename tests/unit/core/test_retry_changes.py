@@ -48,16 +48,19 @@ def test_what_is_kept_leads_where_the_corrected_definition_says() -> None:
     assert scene.sent[3:] == ["b-2-0/1"]
 
 
+INSTEAD = "retry with the one that it has, or start a new instance"
+
+
 def test_a_definition_that_does_not_fit_what_has_run_is_refused() -> None:
     scene = failed()
     assert (
         switch(scene, stage("b"), stage("c")).message
-        == "stage 'a' has run, and the new definition has no such stage"
+        == f"stage 'a' has run, and the new definition has no such stage: {INSTEAD}"
     )
     two = stage("a", "devops", "backend")
     assert (
         switch(scene, two, stage("b")).message
-        == "stage 'a' is kept, and has other tasks in the new definition"
+        == f"stage 'a' is kept, and has other tasks in the new definition: {INSTEAD}"
     )
     assert (scene.status, scene.row.digest) == ("failed", "d")
 

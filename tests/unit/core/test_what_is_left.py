@@ -1,10 +1,14 @@
-"""What an attempt that did not succeed has left behind is undone, too."""
+"""What is left behind is undone, too, or named: by an attempt that failed, a retry, a child."""
+
+from dataclasses import replace
 
 import orjson
 import pytest
 
 from sagabus.core.definition import RetryPolicy
+from sagabus.core.events import CompensateRequested, RetryRequested, SkipRequested
 from sagabus.runtime.messages import task_message
+from tests.unit.core.family_scene import Family, child_stage
 from tests.unit.core.scene import Scene, seconds, sequence, stage
 
 UNDO = ("devops",)
@@ -46,3 +50,135 @@ def test_artifacts_of_every_attempt_are_undone() -> None:
     assert scene.result("a-1-0", 2, artifacts=["vm-B", "vm-A"]) is None
     scene.fail("b-1-0")
     assert artifacts_to_undo(scene, "a-1-0-undo-0") == ["vm-A", "vm-B"]
+
+
+# --- beside what a retry did anew ---------------------------------------------------------------
+
+
+def left(scene: Scene) -> list[tuple[str, bool]]:
+    return [(each["task"], each["is_certain"]) for each in scene.row.effects_left]
+
+
+def halted() -> Scene:
+    flow = sequence(stage("a", undo=UNDO), stage("b"), saga_on_failure="halt")
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0")
+    assert (scene.status, left(scene)) == ("failed", [("a-1-0", True)])
+    return scene
+
+
+def test_what_a_retry_does_anew_is_named_with_what_stands_of_it_and_still_when_it_completes() -> (
+    None
+):
+    scene = halted()
+    assert scene.ask(RetryRequested, "a").result["not_undone"] == ["a"]
+    assert scene.data("WorkflowRetried")["not_undone"] == ["a"]
+    scene.succeed("a-2-0", "b-2-0")
+    assert (scene.status, left(scene)) == ("completed", [("a-1-0", True)])
+    assert scene.data("WorkflowCompleted")["effects_left"] == scene.row.effects_left
+
+
+def test_what_is_kept_stands_as_it_should_and_is_not_named() -> None:
+    scene = halted()
+    assert scene.ask(RetryRequested).result["not_undone"] == []
+    scene.succeed("b-2-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+    assert "effects_left" not in scene.data("WorkflowCompleted")
+
+
+def test_what_failed_to_be_undone_before_a_retry_is_named_when_it_completes() -> None:
+    flow = sequence(stage("a", undo=UNDO), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0").fail("a-1-0-undo-0")
+    scene.ask(RetryRequested)
+    scene.succeed("a-2-0", "b-2-0")
+    assert (scene.status, scene.row.rollback) == ("completed", "partial")
+    assert left(scene) == [("a-1-0", True)]
+
+
+def test_what_is_told_late_of_a_stage_that_was_done_anew_is_named_after_the_end_as_well() -> None:
+    flow = sequence(stage("a", undo=UNDO, undo_compensate_self="never", timeout=seconds(5)))
+    scene = Scene(replace(flow, saga_on_failure="halt")).start()
+    scene.claim("a-1-0")
+    scene.wait(60)
+    assert (scene.status, left(scene)) == ("failed", [])
+    scene.ask(RetryRequested)
+    scene.succeed("a-2-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+    scene.result("a-1-0")
+    assert (scene.status, left(scene)) == ("completed", [("a-1-0", True)])
+    assert scene.types[-1] == "RollbackRevised"
+
+
+# --- below ----------------------------------------------------------------------------------------
+
+
+def final_child(**settings: object) -> Family:
+    """A child has completed whose only stage is final, and the instance above is to be undone."""
+    below = sequence(stage("pay", classification="final"))
+    sub = replace(child_stage(), classification="final")
+    family = Family(sequence(sub, **settings), below)
+    family.child().succeed("pay-1-0")
+    family.deliver()
+    assert family.scene.status == "completed"
+    assert family.scene.ask(CompensateRequested).ok
+    family.deliver()
+    return family
+
+
+def test_a_child_with_nothing_to_undo_but_a_final_effect_is_not_called_undone() -> None:
+    family = final_child()
+    child = family.child()
+    assert (child.status, child.row.rollback) == ("completed", "none")
+    assert left(child) == [("pay-1-0", True)]
+    assert (family.scene.status, family.scene.row.rollback) == ("failed", "partial")
+    assert left(family.scene) == [("sub-1-0", True)]
+
+
+def test_who_is_above_says_what_is_left_below() -> None:
+    family = final_child()
+    [failed] = family.scene.row.failed_compensations
+    assert failed["error"] == {
+        "type": "effects_left",
+        "message": f"instance {family.child().row.id} is not undone: pay-1-0 is final",
+    }
+
+
+def test_what_is_left_below_of_a_try_that_was_given_up_is_undone_in_that_child() -> None:
+    retry = RetryPolicy(count=1, delay=seconds(1), jitter=False)
+    below = sequence(stage("x", undo=UNDO, timeout=seconds(5)))
+    family = Family(sequence(child_stage(retry=retry)), below)
+    first = family.child()
+    first.claim("x-1-0")
+    first.wait(60).succeed("x-1-0-undo-0")
+    family.deliver().scene.wait(90)
+    family.deliver().child(attempt=2).succeed("x-1-0")
+    family.deliver()
+    first.result("x-1-0")
+    first.fail("x-1-0-undo-1")
+    family.deliver()
+    assert (family.scene.status, family.scene.row.rollback) == ("completed", "partial")
+    assert family.scene.ask(CompensateRequested).ok
+    family.deliver()
+    assert first.sent[-1] == "x-1-0-undo-1/2"
+    second = family.child(attempt=2)
+    assert second.sent[-1] == "x-1-0-undo-0/1"
+    second.succeed("x-1-0-undo-0")
+    family.deliver()
+    assert family.scene.status == "compensating"
+    first.succeed("x-1-0-undo-1")
+    family.deliver()
+    assert (family.scene.status, family.scene.row.rollback) == ("rolled_back", "full")
+
+
+def test_what_an_instance_goes_on_with_is_not_undone_for_what_is_left_below_it() -> None:
+    flow = sequence(child_stage(), stage("after"), saga_on_failed_undo="park")
+    scene = Scene(flow).start()
+    scene.result("sub-1-0", has_left_effects=True)
+    assert scene.status == "needs_operator"
+    refused = scene.ask(RetryRequested, "sub")
+    assert refused.message == (
+        "stage 'sub' succeeded but for what it left below, and undoing it would take away what the "
+        "instance goes on with: skip it, or cancel the instance"
+    )
+    assert scene.ask(SkipRequested, "sub").ok
+    scene.succeed("after-1-0")
+    assert (scene.status, scene.row.rollback) == ("completed", "partial")

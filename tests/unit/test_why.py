@@ -1,0 +1,111 @@
+"""What ``why`` offers is permitted, in every status and in every way to stand there."""
+
+import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+
+import pytest
+
+from sagabus.core.events import (
+    ApprovalAnswered,
+    CancelRequested,
+    CompensateRequested,
+    InquiryAnswered,
+    IntentResolved,
+    ResultSet,
+    ResumeRequested,
+    RetryRequested,
+    SkipRequested,
+)
+from sagabus.core.instance import Answer, InstanceStatus, ParentRef
+from sagabus.views.causes import Surroundings
+from sagabus.views.why import causes_of
+from tests.unit.core import standings
+from tests.unit.core.scene import Scene
+
+MAKES = [
+    make
+    for name, make in vars(standings).items()
+    if getattr(make, "__module__", "") == standings.__name__ and not name.startswith("_")
+]
+GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
+    "approve": lambda scene, words: scene.ask(ApprovalAnswered, words[0], True),
+    "reject": lambda scene, words: scene.ask(ApprovalAnswered, words[0], False),
+    "answer": lambda scene, words: scene.ask(InquiryAnswered, words[0], "yes"),
+    "resume": lambda scene, _: scene.ask(ResumeRequested),
+    "skip": lambda scene, words: scene.ask(SkipRequested, words[0]),
+    "set-result": lambda scene, words: scene.ask(ResultSet, words[0], None),
+    "resolve": lambda scene, words: scene.ask(IntentResolved, words[0], "succeeded"),
+    "compensate": lambda scene, _: scene.ask(CompensateRequested),
+    "retry": lambda scene, words: scene.ask(
+        RetryRequested, words[1] if words[:1] == ["--from"] else None
+    ),
+    "cancel": lambda scene, words: scene.ask(
+        CancelRequested, is_undone="--no-compensate" not in words
+    ),
+}
+
+
+def offered(scene: Scene) -> Iterator[tuple[str, list[str]]]:
+    """Commands with what follows the id."""
+    for cause in causes_of(scene.state, scene.definition, Surroundings()):
+        for command, rest in re.findall(r"sagabus (\S+) ID((?: [^\s,;]+)*)", cause.remedy):
+            if command != "history":
+                yield command, rest.split()
+
+
+@pytest.mark.parametrize("is_below", [False, True], ids=["alone", "below"])
+@pytest.mark.parametrize("make", MAKES, ids=lambda make: make.__name__)
+def test_what_is_offered_is_not_refused(make: Callable[[], Scene], is_below: bool) -> None:
+    scene = make()
+    if is_below:
+        scene.row.parent = ParentRef("above", "x-1-0", 1)
+    for command, words in offered(scene):
+        tried = deepcopy(scene)
+        answer = GIVE[command](tried, words)
+        assert answer.ok, f"{command} {words}: {answer.message}"
+
+
+def test_every_status_is_looked_at() -> None:
+    assert {make().row.status for make in MAKES} == set(InstanceStatus)
+
+
+@pytest.mark.parametrize(
+    ("make", "commands"),
+    [
+        (standings.completed, []),
+        (standings.completed_for_nothing, []),
+        (standings.failed, ["retry", "compensate"]),
+        (standings.failed_partial, ["retry", "compensate"]),
+        (standings.failed_for_nothing, ["retry"]),
+        (standings.rolled_back, ["retry"]),
+        (standings.cancelled_and_left, ["retry", "compensate"]),
+        (standings.failed_after_final, ["retry", "compensate"]),
+        (standings.undo_parked, ["retry", "skip", "set-result"]),
+        (standings.given_up, ["resume"]),
+        (standings.held, ["resolve"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_helps_is_offered(make: Callable[[], Scene], commands: list[str]) -> None:
+    assert [command for command, _ in offered(make())] == commands
+
+
+def test_what_has_ended_below_another_instance_is_repaired_there() -> None:
+    scene = standings.failed_partial()
+    scene.row.parent = ParentRef("above", "x-1-0", 1)
+    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    assert cause.remedy == "sagabus why above, the instance that it carried out a stage of"
+
+
+def test_what_has_completed_below_another_instance_needs_nothing() -> None:
+    scene = standings.completed()
+    scene.row.parent = ParentRef("above", "x-1-0", 1)
+    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    assert cause.remedy == ""
+
+
+def test_what_has_ended_says_how_and_why_once() -> None:
+    scene = standings.failed_for_nothing()
+    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    assert cause.message == "failed, rollback none: boom!"
