@@ -1,4 +1,7 @@
-"""Why an instance does not move: each cause by its name, and what to do about it."""
+"""Why an instance does not move: each cause by its name, and what to do about it.
+
+One file, because each cause is a few lines over the same workflows.
+"""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
