@@ -1,6 +1,6 @@
 """Why an instance does not move: each cause by its name, and what to do about it.
 
-One file, because each cause is one short scene, and what is told of all of them is told here.
+One file, because each cause is a few lines over the same workflows.
 """
 
 from collections.abc import AsyncIterator

@@ -39,12 +39,17 @@ def find_conflicts(flow: Flow) -> Iterator[Conflict]:
             behind_fork = _by_fork(ends)
             for fork in flow.by_name:
                 behind = behind_fork.get(fork, {})
-                if len(set(behind.values())) < 2 or flow.is_loop(fork):
+                if len(set(behind.values())) < 2 or _runs_again(flow, fork):
                     continue
                 free = len(ends) - len(behind)
                 if free + _most_together(behind.values()) < wanted:
                     yield Conflict(join, fork, _apart(behind))
                     break
+
+
+def _runs_again(flow: Flow, name: str) -> bool:
+    """Whether a stage stands in a loop, or behind one: it may end in another way each time."""
+    return any(name in flow.reach[one] and flow.is_loop(one) for one in flow.by_name)
 
 
 def _ends_behind(arms: Sequence[str], join: str, tree: Dominators) -> dict[str, dict[str, str]]:

@@ -16,6 +16,7 @@ from sagabus.core.events import (
     CompensateRequested,
     Event,
     InquiryAnswered,
+    IntentResolved,
     PauseRequested,
     ResumeRequested,
     StartRequested,
@@ -31,6 +32,8 @@ from tests.unit.core.turn import Parked
 from tests.unit.core.world import at_once
 
 ASK_AGAIN_S = 5.0
+#: By then the last word of a person has been answered, however often it was lost.
+RESOLVE_AGAIN_S = 60.0
 ENDS = {"WorkflowCompleted", "WorkflowSettled", "WorkflowCancelled"}
 #: How often at most a person has what is left undone.
 MOST_REPAIRS = 2
@@ -136,10 +139,40 @@ class FamilyWorld:
             if event["data"]["due_at"] is None or self.rng.random() < 0.6:
                 delay_s = self.rng.random() * self.rng.choice((30, 30, 900))
                 self.clock.later(delay_s, self._answer, instance, event["data"]["stage"])
+        elif event["type"] == "IntentResolved":
+            told = f"{event['data']['task']}/{event['data']['attempt']}"
+            self.agents[instance].effects.resolved.add(told)
         elif event["type"] == "WorkflowParked":
-            self.clock.later(self.rng.random() * 20, self._cancel, instance)
+            self._settle(instance, event["data"])
         elif event["type"] in ENDS and instance == TOP and self.rng.random() < 0.5:
             self.clock.later(self.rng.random() ** 3 * 60, self._repair)
+
+    def _settle(self, instance: str, parked: Mapping[str, Any]) -> None:
+        wait_s, luck = self.rng.random() * 20, self.rng.random()
+        if parked["cause"] == "intent_unknown":
+            self.clock.later(wait_s, self._resolve, instance, parked["task"], parked["attempt"])
+            if luck < 0.8:
+                return
+        if parked["cause"] == "after_final" and luck < 0.5:
+            name = self._name("undo")
+            self.clock.later(wait_s, self._ask, instance, name, CompensateRequested)
+            wait_s += RESOLVE_AGAIN_S  # and where there was nothing to undo
+        self.clock.later(wait_s, self._cancel, instance)
+
+    def _resolve(self, instance: str, task: str, number: int) -> None:
+        """A person looks what became of a final effect, and says so until it is known."""
+        state = self.stored(instance)
+        attempt = state.find(task, number) if state is not None else None
+        if attempt is None or not attempt.is_held:
+            return
+        has_acted = self.agents[instance].truth((task, number))
+        if has_acted is not None:
+            outcome = "succeeded" if has_acted else self.rng.choice(("failed", "retry"))
+            make = partial(
+                IntentResolved, stage=attempt.stage, outcome=outcome, attempt=f"{task}/{number}"
+            )
+            self._ask(instance, self._name("resolve"), make)
+        self.clock.later(RESOLVE_AGAIN_S, self._resolve, instance, task, number)
 
     def _somewhere(self, what: Callable[[str], None]) -> None:
         if self.places:

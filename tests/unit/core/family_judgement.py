@@ -21,7 +21,7 @@ from sagabus.core.instance import (
 )
 from sagabus.core.transition import Decision
 from tests.unit.core.agents import Agents
-from tests.unit.core.judgement import check_order
+from tests.unit.core.judgement import check_order, judge_finals
 
 S = InstanceStatus
 #: By then what was asked has arrived, however often it was lost; or where nothing is lost.
@@ -93,7 +93,11 @@ class Witness:
         """What an instance does now it may do, whatever those above it do."""
         definition = self._definitions[state.row.digest]
         if state.row.status is S.NEEDS_OPERATOR:
-            is_own = definition.saga_on_failed_undo == "park"
+            causes = {each.cause for each in state.row.parked}
+            self.seen.update(f"parked: {cause}" for cause in causes)
+            is_own = definition.saga_on_failed_undo == "park" or (
+                definition.has_finals and "compensation_failed" not in causes
+            )
             assert is_own or state.row.id in self.parked_by_people, "parked for no reason"
         self._check_undo(definition, state, decisions)
         # The undo of a late success does not wait.
@@ -214,6 +218,7 @@ class Witness:
             self._judge_undone(state, family, agents, where)
             self._judge_revised(row, family)
             self._judge_once(state)
+            self._judge_finals(state, agents[row.id], where)
             self.seen[f"{'top' if row.parent is None else 'below'} {row.status.value}"] += 1
             self.seen[f"rollback {row.rollback}"] += 1
             self.seen["halted below"] += row.parent is not None and self._is_halted(row)
@@ -258,7 +263,7 @@ class Witness:
         """Its newest undo tells how it is now, and what a person wanted gone was tried again."""
         where = f"{state.row.workflow} {undo.task}/{undo.attempt} {undo.status}"
         row = below.row if below is not None else None
-        is_left = row is not None and row.rollback == "partial"
+        is_left = row is not None and (row.rollback == "partial" or bool(row.effects_left))
         if row is None or row.id not in self._revised:
             assert is_left == (undo.status is not TaskStatus.SUCCEEDED), f"{where}: {row}"
         if below is None or undo.attempt == 1:
@@ -358,6 +363,17 @@ class Witness:
         if (state.row.id, task) in self._came_late and self._is_halted(state.row):
             return False  # its success was heard of when the end was told already
         return any(each.status is TaskStatus.SUCCEEDED for each in state.attempts.get(task, ()))
+
+    def _judge_finals(self, state: InstanceState, agents: Agents, where: str) -> None:
+        """What is final was done once, and is named where that was not what was wanted."""
+        definition, row = self._definitions[state.row.digest], state.row
+        judge_finals(definition, state, agents.effects)
+        named = {each["task"] for each in row.effects_left}
+        for task in agents.effects.done:
+            if definition.stages[task.split("-")[0]].classification == "final":
+                self.seen["final done"] += 1
+                is_meant = row.status is S.COMPLETED and row.undo_order is None
+                assert is_meant or task in named, f"{where}: {task} is final, and not named"
 
     def _judge_once(self, state: InstanceState) -> None:
         """One compensation by task and entry, unless its success came late."""

@@ -173,7 +173,7 @@ class Owner:
                 if attempt.is_unanswered and attempt.is_child:
                     for command in subworkflows.ask_again(definition, state, attempt):
                         self._carry_out(instance, command)
-                elif attempt.is_unanswered and not attempt.is_local:
+                elif attempt.may_be_sent_again and not attempt.is_local:
                     world.agents[instance].publish(attempt, is_resent=True)
         self._keep_reconciling()
 
@@ -363,7 +363,8 @@ class Owner:
             return False
         owner = self._world.owner_of(entry[0])
         delay_s = self._rng.random() ** 8 * (60 if self._clock.fault(0.05) else 1)
-        at = max(self._arrives.get(owner._number, 0.0), self._clock.now + delay_s)
+        # Behind what was said before, whatever is lost in the last digit of a sum.
+        at = max(self._arrives.get(owner._number, 0.0) + 1e-6, self._clock.now + delay_s)
         self._arrives[owner._number] = at
         for _ in range(2 if self._clock.fault(0.06) else 1):
             self._clock.later(at - self._clock.now, self._world.hear, entry)

@@ -47,6 +47,7 @@ class Maker:
     #: Instances that an instance of a workflow comes to, itself too.
     weights: dict[str, int] = field(default_factory=dict)
     undone: set[str] = field(default_factory=set)
+    final: set[str] = field(default_factory=set)
 
     def make(self) -> dict[str, Definition]:
         """All of them; the top is called ``top``."""
@@ -67,16 +68,23 @@ class Maker:
             is_child[rng.randrange(number)] = True
         stages: dict[str, Stage] = {}
         line = [f"s{position}" for position in range(number)]
+        is_together = number > 1 and rng.random() < 0.15
+        is_open = rng.random() < 0.4 and not is_together  # nothing but its end may be final
+        harmless = [each for each in below if each not in self.final]
         for each, wanted in zip(line, is_child, strict=True):
-            for stage in self._stages(each, below if wanted else [], room):
+            found = below if is_open and each == line[-1] else harmless
+            for stage in self._stages(each, found if wanted else [], room):
                 stages[stage.name] = stage
+        if is_open and stages[line[-1]].kind == "agents":
+            stages[line[-1]] = self._final(stages[line[-1]])
         self._lead(stages, line)
         on_end = None
         if rng.random() < 0.25:
             on_end = "last"
-            last = self._plain(on_end, below if rng.random() < 0.5 else [], room)
+            last = self._plain(on_end, harmless if rng.random() < 0.5 else [], room)
             stages[on_end] = replace(last, classification="unclassified", compensation=None)
-        is_together = number > 1 and rng.random() < 0.15
+        if any(stage.classification == "final" for stage in stages.values()):
+            self.final.add(name)
         if any(stage.compensation is not None for stage in stages.values()):
             self.undone.add(name)
         self.weights[name] = largest - room[0]
@@ -88,6 +96,7 @@ class Maker:
             workflow_timeout=_maybe(rng, 0.15, 5, 40, 200),
             max_parallel_tasks=rng.choice((0, 1, 2, 10)),
             saga_on_failure="halt" if rng.random() < 0.12 else "compensate",
+            saga_after_final="compensate" if rng.random() < 0.3 else "hold",
             saga_on_failed_undo="park" if rng.random() < 0.1 else "continue",
             output_map={"of": Says(lambda scope: scope["parameters"])},
             on_end=on_end,
@@ -152,6 +161,12 @@ class Maker:
             compensation=how,
         )
 
+    def _final(self, stage: Stage) -> Stage:
+        is_idempotent = self.rng.random() < 0.25
+        return replace(
+            stage, classification="final", compensation=None, is_idempotent=is_idempotent
+        )
+
     def _carried_out(self, name: str, fitting: list[str], room: list[int]) -> Stage:
         rng = self.rng
         workflow = rng.choice(fitting)
@@ -164,7 +179,8 @@ class Maker:
             is_fast = rng.random() < 0.3
             items = Items(Says(lambda _: list(found)), None, rng.choice((0, 1, 2)), is_fast)
         room[0] -= number * self.weights[workflow]
-        is_undone = workflow in self.undone
+        is_final = workflow in self.final
+        is_undone = is_final or workflow in self.undone
         itself = rng.choice(("unknown", "unknown", "unknown", "unknown", "never", "always"))
         how = Compensation(("_workflow",), workflow, None, _retry(rng), None, itself)
         return Stage(
@@ -178,7 +194,11 @@ class Maker:
             input=Says(lambda scope: {"item": scope.get("item", "")}),
             retry=_retry(rng),
             timeout=_maybe(rng, 0.25, 3, 15, 60),
-            classification="compensatable" if is_undone else "unclassified",
+            classification="final"
+            if is_final
+            else "compensatable"
+            if is_undone
+            else "unclassified",
             compensation=how if is_undone else None,
         )
 

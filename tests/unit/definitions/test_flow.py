@@ -256,6 +256,8 @@ CONFLICTS: list[tuple[Written, list[tuple[str, str, tuple[str, str]]]]] = [
     (two_arms({"on_success": "b", "on_failure": "c", "on_complete": "d"}, d={"on_success": "b"}), []),
     # In a loop the other end comes in another pass.
     (two_arms({"decision": DECISION}) | {"b": {"on_success": ["j", "a"]}}, []),
+    # So it does behind a loop, which leads to the fork again and again.
+    ({"z": {"on_success": ["z", "a"]}} | two_arms({"on_success": "b", "on_failure": "c"}), []),
     # A stage that is skipped has arrived.
     (two_arms({"on_success": "b", "on_failure": "c", "when": "{{ 1 }}"}), []),
     # `needs`, too.
