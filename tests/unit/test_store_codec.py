@@ -59,6 +59,7 @@ def _everything() -> Instance:
         is_once=True,
         is_held=True,
         acted=True,
+        is_late=True,
         policies=["p"],
         vars={"v": 1},
         secrets=[SecretUse(("a", 0), 0, 3, "key")],

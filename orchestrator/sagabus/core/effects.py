@@ -1,6 +1,6 @@
 """What tasks have done to the world, as far as it is known: what is to be undone, what stands."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sagabus.core.definition import Compensation
@@ -35,15 +35,16 @@ def has_effects(t: Transition) -> bool:
 def effects_left(t: Transition) -> list[dict[str, Any]]:
     """By name what was done, or may have been, and stands: ``{stage, task, class, is_certain}``.
 
-    What a completed instance did is meant to stand, but for what its retries had done anew.
+    What a completed instance did is meant to stand, but for what its retries had done anew, and
+    what was given up while it may have acted.
     """
-    row = t.row
-    if row.undo_order is not None:
-        return what_stands(t, row.runs.values())
-    return what_stands(t, (run for run in row.runs.values() if run.is_replaced))
+    runs = t.row.runs.values()
+    return what_stands(t, runs, is_meant_left_out=t.row.undo_order is None)
 
 
-def what_stands(t: Transition, runs: Iterable[StageRun]) -> list[dict[str, Any]]:
+def what_stands(
+    t: Transition, runs: Iterable[StageRun], *, is_meant_left_out: bool = False
+) -> list[dict[str, Any]]:
     """By name what some runs did, or may have done, and was not undone."""
     failed = {each["task"] for each in t.row.failed_compensations}
     left: list[dict[str, Any]] = []
@@ -53,12 +54,29 @@ def what_stands(t: Transition, runs: Iterable[StageRun]) -> list[dict[str, Any]]
             continue
         for index in range(run.next_index):
             task = task_id(run.stage, run.pass_, index)
+            tries = t.state.attempts.get(task, ())
+            if is_meant_left_out and not run.is_replaced and _is_done(tries, is_late=False):
+                continue
             if _stands(t, run, task, failed):
-                tries = t.state.attempts.get(task, ())
-                is_certain = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
+                is_certain = _is_done(tries, is_late=True)
                 names = {"stage": run.stage, "task": task, "class": stage.classification}
                 left.append({**names, "is_certain": is_certain})
     return left
+
+
+def _is_done(tries: Sequence[Attempt], *, is_late: bool) -> bool:
+    """Whether a task has succeeded for certain; ``is_late``: also when it was given up before.
+
+    Where a person gave the result, an attempt that may have acted leaves it open.
+    """
+    done = [
+        attempt
+        for attempt in tries
+        if attempt.status is TaskStatus.SUCCEEDED and (is_late or not attempt.is_late)
+    ]
+    return any(attempt.acted for attempt in done) or (
+        bool(done) and not any(attempt.acted for attempt in tries)
+    )
 
 
 def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:

@@ -147,6 +147,8 @@ class Attempt:
     is_held: bool = False
     #: The world may have changed because of this attempt.
     acted: bool = False
+    #: It succeeded when it, or its stage, had been given up.
+    is_late: bool = False
     #: Policies that permitted this attempt, where policies are in force.
     policies: list[str] | None = None
     #: The variables as they were when it was sent, where it may have to be undone.
@@ -372,7 +374,8 @@ class Instance:
     rollback: Rollback = "none"
     #: Compensations that failed, by name: ``{task, stage, error}``.
     failed_compensations: list[dict[str, Any]] = field(default_factory=list)
-    #: What stands of an instance that did not complete, or beside what a retry did anew:
+    #: What stands of an instance that did not complete, beside what a retry did anew, or of what
+    #: was given up while it may have acted:
     #: ``{stage, task, class, is_certain}``, where the last is false of what nobody knows.
     effects_left: list[dict[str, Any]] = field(default_factory=list)
     handled_failures: int = 0

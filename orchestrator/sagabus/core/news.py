@@ -38,7 +38,9 @@ def _what_is_left(row: Instance) -> str:
 def end_news(row: Instance, parent: ParentRef) -> TellParent:
     """What the instance above is told of the end of this one."""
     if row.status is InstanceStatus.COMPLETED:
-        return TellParent(parent, "succeeded", row.output, has_left_effects=_has_left(row))
+        # What was given up on the way is not the end's: it stands in the names of this instance.
+        is_left = row.rollback == "partial"
+        return TellParent(parent, "succeeded", row.output, has_left_effects=is_left)
     return TellParent(
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",

@@ -107,12 +107,29 @@ def _keep_what_it_left(t: Transition, attempt: Attempt, event: ResultReceived) -
         resources.declare(t, attempt, event.resources)
 
 
+def _is_news_of_end(attempt: Attempt, event: ResultReceived) -> bool:
+    """Whether a child that a person gave up, and nothing was heard of since, has undone itself."""
+    is_given_up = attempt.status is TaskStatus.CANCELLED and attempt.error is None
+    return is_given_up and event.status != "succeeded"
+
+
+def _left_nothing(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
+    attempt.acted = False
+    attempt.error = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
+    t.change(attempt)
+    if t.row.status.is_terminal:
+        saga.correct_end(t)
+
+
 def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
     """A result for an attempt that was settled without it. A success is always recorded."""
     if event.has_left_effects:
         is_known = attempt.acted and attempt.status is not TaskStatus.SUCCEEDED
         is_news = not is_known and saga.learn_of_effects(t, attempt)
         return None if is_news else Ignored("duplicate_result")
+    if attempt.is_child and attempt.kind == "task" and _is_news_of_end(attempt, event):
+        _left_nothing(t, attempt, event)
+        return None
     if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
         return Ignored("duplicate_result")
     is_retry_planned = attempt.retry
@@ -127,6 +144,7 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
         succeeded = stages.task_succeeded if attempt.kind == "task" else saga.undo_succeeded
         succeeded(t, attempt)
         return None
+    attempt.is_late = True
     t.record(
         "TaskCompletedLate",
         {

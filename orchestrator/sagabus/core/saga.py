@@ -318,12 +318,10 @@ def _mark_undone(run: StageRun) -> None:
 def outcome(t: Transition) -> InstanceStatus:
     """What an instance ends with; says how far it was undone, and what is left."""
     row = t.row
+    row.effects_left = effects_left(t)
     if row.undo_order is None:  # it went forward to its end; what failed was an undo below it
         row.rollback = "partial" if row.failed_compensations else "none"
-        if row.retries:
-            row.effects_left = effects_left(t)
         return InstanceStatus.COMPLETED
-    row.effects_left = effects_left(t)
     is_undone = any(run.undo_sent for run in row.runs.values())
     if row.failed_compensations or (is_undone and row.effects_left):
         row.rollback = "partial"
@@ -397,7 +395,7 @@ def go_on(t: Transition, run: StageRun) -> None:
 def correct_end(t: Transition) -> None:
     """After news that came after the end: what the instance says of itself stays true."""
     row = t.row
-    said = row.status, row.rollback, len(row.effects_left)
+    said = row.status, row.rollback, row.effects_left
     is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
     if is_told:
         row.effects_left = effects_left(t)
@@ -409,7 +407,7 @@ def correct_end(t: Transition) -> None:
             row.status = InstanceStatus.FAILED
     elif is_undone:
         row.rollback = "full"
-    if (row.status, row.rollback, len(row.effects_left)) != said:  # it has ended before
+    if (row.status, row.rollback, row.effects_left) != said:  # it has ended before
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
         if row.effects_left or row.rollback == "partial":
             tell_above(t)

@@ -248,6 +248,7 @@ def task_succeeded(t: Transition, attempt: Attempt) -> None:
     """A forward task has succeeded; its attempt is closed."""
     run = release(t, attempt)
     if run.ended_at is not None:
+        attempt.is_late = True
         t.record("TaskCompletedLate", {**identity(attempt), "agent": attempt.agent})
         saga.proceed(t)
         return

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from sagabus.core.definition import Definition
-from sagabus.core.instance import InstanceState, InstanceStatus, task_id
+from sagabus.core.instance import InstanceState, InstanceStatus, TaskStatus, task_id
 from tests.integration.random_sagas.agents import Outside
 
 S = InstanceStatus
@@ -93,12 +93,11 @@ class Family:
         standing = self._standing(state)
         named = {each["task"]: each["is_certain"] for each in row.effects_left}
         if row.status is S.COMPLETED and row.undo_order is None:
-            # What it did is meant to stand, but for what was done anew.
-            anew = [f"{key}-" for key, run in row.runs.items() if run.is_replaced]
-            meant = [task for task in named if not task.startswith(tuple(anew))]
+            # What it did is meant to stand, but for what was done anew or given up.
+            meant = [task for task in named if self._is_meant(state, task)]
             if meant:
                 yield f"{meant} are meant to stand, and are named"
-            standing = [task for task in standing if task.startswith(tuple(anew))]
+            standing = [task for task in standing if not self._is_meant(state, task)]
         if row.status is S.ROLLED_BACK and (standing or named):
             yield f"{standing} stand, and {list(named)} are named"
         if row.rollback == "full" and standing:
@@ -110,6 +109,14 @@ class Family:
             is_below = bool(self._below(state, task))
             if is_certain and not is_below and not self._outside.done.get((row.id, task)):
                 yield f"{task} is called certain, and was never done"
+
+    @staticmethod
+    def _is_meant(state: InstanceState, task: str) -> bool:
+        """Of a completed instance: a task has told in time that it succeeded, and still counts."""
+        tries = state.attempts[task]
+        run = state.row.runs[f"{tries[0].stage}-{tries[0].pass_}"]
+        done = [each for each in tries if each.status is TaskStatus.SUCCEEDED]
+        return not run.is_replaced and any(not each.is_late for each in done)
 
     def _of_completed(self, state: InstanceState) -> Iterator[str]:
         """What a completed instance has done is there."""

@@ -21,7 +21,7 @@ from sagabus.core.instance import (
 )
 from sagabus.core.transition import Decision
 from tests.unit.core.agents import Agents
-from tests.unit.core.judgement import check_order, judge_finals
+from tests.unit.core.judgement import check_order, judge_finals, judge_given_up
 
 S = InstanceStatus
 #: By then what was asked has arrived, however often it was lost; or where nothing is lost.
@@ -294,6 +294,9 @@ class Witness:
     def _judge_completed(self, state: InstanceState, agents: Agents) -> None:
         if state.row.undo_parent is None:
             assert not agents.effects.undone, "completed, and something was undone"
+        if state.row.undo_order is None:
+            judge_given_up(self._definitions[state.row.digest], state, agents.effects)
+            self.seen["given up, and named"] += bool(state.row.effects_left)
 
     def _judge_revised(self, row: Instance, family: Mapping[str, InstanceState]) -> None:
         """Who is told that something is left after all says so too."""

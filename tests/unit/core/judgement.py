@@ -86,6 +86,7 @@ def judge_end(definition: Definition, state: InstanceState, effects: Effects) ->
         judge_left(definition, state, effects)
     if row.status is S.COMPLETED:
         _judge_completed(definition, state, effects)
+        judge_given_up(definition, state, effects)
     elif definition.saga_on_failure == "halt" and not row.cancel_requested:
         assert not effects.undone, "it was to be left as it is"
     elif row.rollback != "partial":
@@ -123,6 +124,28 @@ def judge_left(definition: Definition, state: InstanceState, effects: Effects) -
         for entry in range(len(stage.compensation.roles)):
             is_undone = max(effects.undone.get((task, entry), [0.0])) >= max(times)
             assert is_undone or task in named, f"{row.status}, and {task} is left and not named"
+
+
+def judge_given_up(definition: Definition, state: InstanceState, effects: Effects) -> None:
+    """A completed instance names what was done, and of which it has not heard when it counted."""
+    named = {each["task"]: each["is_certain"] for each in state.row.effects_left}
+    for task, tries in state.attempts.items():
+        stage = definition.stages[tries[0].stage]
+        if tries[0].kind != "task" or stage.kind != "agents":
+            continue
+        is_replaced = state.row.runs[f"{tries[0].stage}-{tries[0].pass_}"].is_replaced
+        is_told = any(each.status is TaskStatus.SUCCEEDED and not each.is_late for each in tries)
+        is_given = any(each.status is TaskStatus.SUCCEEDED and not each.agent for each in tries)
+        times, plan = effects.done.get(task, ()), stage.compensation
+        assert not named.get(task) or times, f"{task} is called certain, and was never done"
+        if is_told and not is_given and not is_replaced:
+            assert task not in named, f"{task} is meant to stand, and is named"
+        elif times and not is_told and plan is not None and is_to_be_undone(plan, state, task):
+            entries = range(len(plan.roles))
+            undone = [max(effects.undone.get((task, each), [0.0])) for each in entries]
+            assert min(undone) >= max(times) or task in named, f"{task} is left and not named"
+        elif times and not is_told and stage.classification == "final":
+            assert task in named, f"{task} is final, was given up, and is not named"
 
 
 def _judge_completed(definition: Definition, state: InstanceState, effects: Effects) -> None:

@@ -25,7 +25,13 @@ from sagabus.core.events import (
 from sagabus.core.instance import InstanceState, InstanceStatus, StageStatus, TaskStatus, task_id
 from sagabus.core.transition import Decision
 from tests.unit.core.agents import Effects
-from tests.unit.core.judgement import check_undo, is_to_be_undone, judge_finals, judge_left
+from tests.unit.core.judgement import (
+    check_undo,
+    is_to_be_undone,
+    judge_finals,
+    judge_given_up,
+    judge_left,
+)
 from tests.unit.core.world import ASK_AGAIN_S, World
 
 S = InstanceStatus
@@ -216,6 +222,8 @@ def judge_repaired(definition: Definition, state: InstanceState, effects: Effect
     _judge_finals_of_stages(definition, effects)
     if row.status is S.COMPLETED:
         _judge_completed(definition, state, effects)
+        if row.undo_order is None:
+            judge_given_up(definition, state, effects)
     else:
         judge_left(definition, state, effects)
     if row.status is S.ROLLED_BACK or row.rollback == "full":

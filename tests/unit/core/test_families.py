@@ -15,6 +15,7 @@ import pytest
 from sagabus.core import (
     children,
     claims,
+    effects,
     operators,
     pausing,
     repair_undo,
@@ -72,7 +73,7 @@ def test_families_reach_everything_that_they_are_to_judge() -> None:
         *("rollback none", "rollback full", "rollback partial"),
         *(f"task below {end}" for end in ("succeeded", "failed", "timed_out", "cancelled")),
         *("compensation below succeeded", "compensation below failed", "child tried again"),
-        "undone again below",
+        *("undone again below", "given up, and named"),
         *(f"parked: {cause}" for cause in ("intent_unknown", "after_final", "compensation_failed")),
         *("final done", "IntentResolved"),
         *("InquiryAsked", "InquiryAnswered", "InquiryTimedOut"),
@@ -265,6 +266,10 @@ def the_next_stage_does_not_wait(patch: Patch) -> None:
     patch.setattr(saga, "_may_send", lambda t, _: tasks.may_send(t))
 
 
+def what_was_given_up_is_not_named(patch: Patch) -> None:
+    patch.setattr(effects, "_is_done", lambda *_, **__: True)
+
+
 def what_is_not_undone_is_not_named(patch: Patch) -> None:
     outcome = saga.outcome
 
@@ -319,6 +324,7 @@ WEAKENED: list[Callable[[Patch], None]] = [
     a_pause_that_was_lost_stays_lost,
     stages_are_undone_oldest_first,
     the_next_stage_does_not_wait,
+    what_was_given_up_is_not_named,
     what_is_not_undone_is_not_named,
     a_cancelled_child_stays_paused,
     nothing_stored_is_read_again,

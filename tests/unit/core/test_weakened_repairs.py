@@ -5,7 +5,8 @@
   is left;
 - undoing: what was undone is undone again; what is given up counts as undone; what failed is
   forgotten when it is tried again; a person's word is taken for what nobody undid;
-- stages: what was withdrawn has not acted; a final stage that may have acted is ended by hand;
+- stages: what was withdrawn has not acted, or is not named; a final stage that may have acted is
+  ended by hand;
 - commands: one that comes twice is decided twice; a refused one is not remembered.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sagabus.core import operators, repair_stage, repair_undo, reviving, routes, saga
+from sagabus.core import effects, operators, repair_stage, repair_undo, reviving, routes, saga
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.instance import Answer, StageStatus
 from sagabus.core.transition import Transition
@@ -89,6 +90,10 @@ def what_was_withdrawn_has_not_acted(patch: Patch) -> None:
     patch.setattr(repair_stage, "may_have_acted", lambda _: False)
 
 
+def what_was_withdrawn_is_not_named(patch: Patch) -> None:
+    patch.setattr(effects, "_is_done", lambda *_, **__: True)
+
+
 def final_stages_that_may_have_acted_are_ended_by_hand(patch: Patch) -> None:
     patch.setattr(repair_stage, "_why_not", lambda *_: None)
 
@@ -114,6 +119,7 @@ WEAKENED: list[Callable[[Patch], None]] = [
     what_is_given_up_counts_as_undone,
     what_failed_is_forgotten,
     what_was_withdrawn_has_not_acted,
+    what_was_withdrawn_is_not_named,
     final_stages_that_may_have_acted_are_ended_by_hand,
     commands_are_decided_twice,
     refused_commands_are_not_remembered,

@@ -1,15 +1,22 @@
 """What is left behind is undone, too, or named: by an attempt that failed, a retry, a child."""
 
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
 
-from sagabus.core.definition import RetryPolicy
-from sagabus.core.events import CompensateRequested, RetryRequested, SkipRequested
+from sagabus.core.definition import RetryPolicy, Route, Routes
+from sagabus.core.events import (
+    CompensateRequested,
+    FailRequested,
+    ResultSet,
+    RetryRequested,
+    SkipRequested,
+)
 from sagabus.runtime.messages import task_message
 from tests.unit.core.family_scene import Family, child_stage
-from tests.unit.core.scene import Scene, seconds, sequence, stage
+from tests.unit.core.scene import Scene, graph, seconds, sequence, stage
 
 UNDO = ("devops",)
 AGAIN = RetryPolicy(count=1, delay=seconds(1), jitter=False)
@@ -106,6 +113,138 @@ def test_what_is_told_late_of_a_stage_that_was_done_anew_is_named_after_the_end_
     scene.result("a-1-0")
     assert (scene.status, left(scene)) == ("completed", [("a-1-0", True)])
     assert scene.types[-1] == "RollbackRevised"
+
+
+# --- what was given up on the way ---------------------------------------------------------------
+
+
+def handled(*roles: str, **settings: object) -> Scene:
+    """The second stage runs whether the first one succeeds or fails."""
+    a, b = stage("a", *roles, undo=UNDO, **settings), stage("b")
+    on_failure = Routes(on_failure=(Route(("b",)),), next="b")
+    return Scene(graph(replace(a, routes=on_failure), b, entry=("a",))).start()
+
+
+def given_up(event: type, *arguments: object) -> Scene:
+    """A stage was claimed, and a person has ended it; its agent is silent."""
+    scene = handled()
+    scene.claim("a-1-0")
+    scene.ask(event, "a", *arguments)
+    scene.succeed("b-1-0").wait(20)
+    assert scene.status == "completed"
+    return scene
+
+
+GIVEN_UP = [(SkipRequested,), (ResultSet, {"by": "hand"}), (FailRequested,)]
+
+
+@pytest.mark.parametrize("command", GIVEN_UP)
+def test_what_a_person_gave_up_while_it_may_have_acted_is_named_when_the_instance_completes(
+    command: tuple[Any, ...],
+) -> None:
+    scene = given_up(*command)
+    assert left(scene) == [("a-1-0", False)]
+    assert scene.data("WorkflowCompleted")["effects_left"] == scene.row.effects_left
+    assert scene.row.rollback == "none"
+
+
+@pytest.mark.parametrize("command", GIVEN_UP)
+def test_a_late_success_of_what_was_given_up_makes_it_certain(
+    command: tuple[Any, ...],
+) -> None:
+    scene = given_up(*command)
+    scene.result("a-1-0", 1)
+    assert left(scene) == [("a-1-0", True)]
+    assert scene.types[-1] == "RollbackRevised"
+
+
+def test_a_success_that_comes_before_the_end_of_what_was_skipped_is_named_too() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start()
+    scene.claim("a-1-0")
+    scene.ask(SkipRequested, "a")
+    scene.result("a-1-0")
+    scene.succeed("b-1-0")
+    assert (scene.status, left(scene)) == ("completed", [("a-1-0", True)])
+
+
+def test_what_says_that_it_did_nothing_when_it_was_skipped_is_not_named() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start()
+    scene.claim("a-1-0")
+    scene.ask(SkipRequested, "a")
+    scene.fail("a-1-0").succeed("b-1-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+
+
+def test_what_never_began_when_it_was_skipped_is_not_named() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO), stage("b"))).start()
+    scene.ask(SkipRequested, "a")
+    scene.succeed("b-1-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+
+
+@pytest.mark.parametrize(
+    ("error", "itself", "named"),
+    [
+        ("timeout", "unknown", [("a-1-1", False)]),
+        ("timeout", "never", []),
+        ("boom", "unknown", []),
+        ("boom", "always", [("a-1-1", False)]),
+    ],
+)
+def test_of_a_failure_that_was_handled_is_named_what_the_stage_says_may_have_happened(
+    error: str, itself: str, named: list[tuple[str, bool]]
+) -> None:
+    # The first of its tasks has succeeded: that is known, and stands as it should.
+    scene = handled("devops", "backend", undo_compensate_self=itself)
+    scene.succeed("a-1-0").fail("a-1-1", error).succeed("b-1-0")
+    assert (scene.status, left(scene)) == ("completed", named)
+
+
+def test_what_may_have_acted_before_it_succeeded_is_not_named() -> None:
+    flow = sequence(stage("a", undo=UNDO, retry=AGAIN), stage("b"))
+    scene = Scene(flow).start().fail("a-1-0", "timeout").wait(2).succeed("a-1-0", "b-1-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+    scene.result("a-1-0", 1)
+    assert left(scene) == []
+
+
+def skipped_child() -> Family:
+    """The instance above has completed, and the one whose stage was skipped is at its undo."""
+    below = sequence(stage("x", undo=UNDO), stage("y"))
+    family = Family(sequence(child_stage(), stage("b")), below)
+    family.child().succeed("x-1-0")
+    family.scene.ask(SkipRequested, "sub")
+    family.scene.succeed("b-1-0")
+    assert (family.scene.status, left(family.scene)) == ("completed", [("sub-1-0", False)])
+    return family.deliver()
+
+
+def test_a_child_whose_stage_was_skipped_is_named_until_it_is_undone() -> None:
+    family = skipped_child()
+    family.child().result("y-1-0", status="cancelled", error_type="cancelled")
+    family.child().succeed("x-1-0-undo-0")
+    family.deliver()
+    assert (family.child().row.rollback, left(family.scene)) == ("full", [])
+
+
+def test_a_child_whose_stage_was_skipped_stays_named_where_it_ends_partial() -> None:
+    family = skipped_child()
+    family.child().result("y-1-0", status="cancelled", error_type="cancelled")
+    family.child().fail("x-1-0-undo-0")
+    family.deliver()
+    assert family.child().row.rollback == "partial"
+    assert left(family.scene) == [("sub-1-0", False)]
+
+
+def test_what_was_given_up_below_is_no_failure_of_the_stage_above() -> None:
+    below = sequence(stage("x", undo=UNDO), stage("y"))
+    family = Family(sequence(child_stage(), stage("b"), saga_on_failed_undo="park"), below)
+    family.child().claim("x-1-0")
+    family.child().ask(SkipRequested, "x")
+    family.child().succeed("y-1-0").wait(20)
+    family.deliver().scene.wait(20).succeed("b-1-0")
+    assert (family.scene.status, left(family.scene)) == ("completed", [])
+    assert left(family.child()) == [("x-1-0", False)]
 
 
 # --- below ----------------------------------------------------------------------------------------
