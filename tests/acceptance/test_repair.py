@@ -248,6 +248,8 @@ def test_final_stage_whose_outcome_is_unknown_is_resolved(
     assert line.startswith(f"{id}: stage transfer {words}; it ")
     shop.until_status(id, status)
     assert len(shop.work(id, "transfer")) == (2 if id == "repaid" else 1)
+    told = shop.run("compensate", id, "--preview")
+    assert ("final stage transfer, task transfer-1-0 cannot be undone" in told) == (id != "unpaid")
 
 
 def test_many_are_touched_at_once_and_none_by_a_dry_run(shop: Shop) -> None:

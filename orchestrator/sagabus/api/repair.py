@@ -10,9 +10,10 @@ from sagabus.api.documents import CommandView, WhyRequest
 from sagabus.api.facade import Behind, Given
 from sagabus.api.failures import documented
 from sagabus.api.patterns import ATTEMPT
-from sagabus.core.instance import InstanceStatus
+from sagabus.core.instance import InstanceStatus, Rollback
 from sagabus.core.preview import Undo
 from sagabus.definitions.compare import WorkflowChange
+from sagabus.views.instances import EffectView, effects_of
 from sagabus.views.shared import View
 
 router = APIRouter(
@@ -62,14 +63,25 @@ class CompensateRequest(WhyRequest):
     stage: _Stage | None = None
 
 
+class EndView(View):
+    """How an instance would end."""
+
+    status: InstanceStatus
+    rollback: Rollback
+
+
 class PreviewView(View):
-    """What ``compensate`` would send, in that order."""
+    """What ``compensate`` would send, in that order, and what it would come to."""
 
     id: str
     status: InstanceStatus
     #: Why ``compensate`` would be refused now, or null.
     refusal: str | None
     items: list[Undo]
+    #: What stands then all the same, if every compensation succeeds: what is final, first of all.
+    effects_left: list[EffectView]
+    #: How the instance ends then; null where it would be refused.
+    ends: EndView | None
 
 
 class DefinitionChangeView(View):
@@ -172,10 +184,17 @@ async def compensate(
 async def preview(
     orchestrator: Behind, id: str, stage: Annotated[str | None, Query(max_length=64)] = None
 ) -> PreviewView:
-    """What ``compensate`` would send, in that order; nothing is sent."""
+    """What ``compensate`` would send, in that order, and leave; nothing is sent."""
     row = await orchestrator.get_row(id)
-    undos, refusal = await orchestrator.compensate_preview(id, stage)
-    return PreviewView(id=id, status=row.status, refusal=refusal, items=undos)
+    found, refusal = await orchestrator.compensate_preview(id, stage)
+    return PreviewView(
+        id=id,
+        status=row.status,
+        refusal=refusal,
+        items=found.undos,
+        effects_left=effects_of(found.left),
+        ends=None if refusal else EndView(status=found.status, rollback=found.rollback),
+    )
 
 
 @router.get("/{id}/definition-change", responses=documented(404))

@@ -43,7 +43,7 @@ from sagabus.core.drift import DriftReport
 from sagabus.core.graph import Graph
 from sagabus.core.instance import Instance, InstanceState
 from sagabus.core.intents import Intent
-from sagabus.core.preview import Undo, what_would_be_undone
+from sagabus.core.preview import Preview, preview
 from sagabus.core.repair_undo import refusal as undo_refusal
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compare import WorkflowChange, change_of
@@ -319,8 +319,8 @@ class Orchestrator(Commands):
 
     async def compensate_preview(
         self, instance_id: str, stage: str | None = None
-    ) -> tuple[list[Undo], str | None]:
-        """What undoing an instance, or one stage of it, would send, and why it would be refused.
+    ) -> tuple[Preview, str | None]:
+        """What undoing an instance, or one stage of it, would come to; why it would be refused.
 
         Raises:
             InstanceNotFoundError: there is none.
@@ -331,7 +331,7 @@ class Orchestrator(Commands):
         if stage is not None and stage not in definition.stages:
             raise InvalidRequestError(f"workflow {state.row.workflow!r} has no stage {stage!r}")
         why_not = undo_refusal(definition, state, stage)
-        return what_would_be_undone(definition, state, stage), why_not
+        return preview(definition, state, stage), why_not
 
     async def definition_change(self, instance_id: str) -> WorkflowChange | None:
         """What the definition in force changes for an instance; None: it is the same.

@@ -309,6 +309,12 @@ def _say_preview(found: dict[str, Any], stage: str | None) -> None:
                 for number, item in enumerate(found["items"], 1)
             ),
         )
+    for left in found["effects_left"]:
+        what = "cannot be undone" if left["class"] == "final" else "is not undone by this"
+        may = "" if left["is_certain"] else ", if it was done,"
+        say(f"{left['class']} stage {left['stage']}, task {left['task']}{may} {what}")
+    if found["ends"] is not None and found["effects_left"]:
+        say(f"so the instance ends {found['ends']['status']}, rollback {found['ends']['rollback']}")
     if found["refusal"] is not None:
         say(f"compensate is refused now: {found['refusal']}")
     else:

@@ -1,11 +1,20 @@
-"""What undoing an instance would send: read from its state, and nothing is sent."""
+"""What undoing an instance would send and leave: read from its state, and nothing is sent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from sagabus.core import saga
 from sagabus.core.definition import Definition
-from sagabus.core.instance import InstanceState, StageRun, task_id, undo_id
+from sagabus.core.effects import what_stands
+from sagabus.core.instance import (
+    InstanceState,
+    InstanceStatus,
+    Rollback,
+    StageRun,
+    task_id,
+    undo_id,
+)
 from sagabus.core.transition import Transition
 
 
@@ -21,6 +30,34 @@ class Undo:
     action: str
     #: One was sent before, and failed.
     is_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What undoing would come to, if every compensation succeeds."""
+
+    undos: list[Undo]
+    #: What stands then: ``{stage, task, class, is_certain}``.
+    left: list[dict[str, Any]]
+    #: How the instance ends.
+    status: InstanceStatus
+    rollback: Rollback
+
+
+def preview(definition: Definition, state: InstanceState, stage: str | None = None) -> Preview:
+    """What undoing an instance, or one stage of it, would send, leave, and end with."""
+    t = Transition(definition, state, state.row.updated_at)
+    undos = what_would_be_undone(definition, state, stage)
+    undone = {each.undoes for each in undos}
+    left = []
+    for each in what_stands(t, state.row.runs.values()):
+        is_final = each["class"] == "final"
+        if each["task"] not in undone:
+            left.append(each)
+        elif is_final:  # of another instance, of which the rest is undone
+            left.append({**each, "is_certain": False})
+    rollback: Rollback = "partial" if left else "full"
+    return Preview(undos, left, saga.status_at_end(state.row, rollback), rollback)
 
 
 def what_would_be_undone(

@@ -18,6 +18,7 @@ from sagabus.core.instance import (
     Firing,
     Instance,
     InstanceStatus,
+    Rollback,
     StageRun,
     StageStatus,
     TaskStatus,
@@ -327,12 +328,17 @@ def outcome(t: Transition) -> InstanceStatus:
         row.rollback = "partial"
     elif is_undone:
         row.rollback = "full"
+    return status_at_end(row, row.rollback)
+
+
+def status_at_end(row: Instance, rollback: Rollback) -> InstanceStatus:
+    """What an instance ends with that was to be undone, and was so far."""
     if row.cancel_requested:
         return InstanceStatus.CANCELLED
-    if row.rollback == "full":
+    if rollback == "full":
         return InstanceStatus.ROLLED_BACK
     # Without an error it had completed, and was to be undone on request: there was nothing to undo.
-    has_failed = row.error is not None or row.rollback != "none"
+    has_failed = row.error is not None or rollback != "none"
     return InstanceStatus.FAILED if has_failed else InstanceStatus.COMPLETED
 
 

@@ -53,7 +53,7 @@ class ParkedView(View):
 
 
 class EffectView(View):
-    """What stands of an instance that did not complete."""
+    """What stands of an instance, and was not meant to."""
 
     stage: str
     task: str
@@ -211,16 +211,21 @@ def instance_of(row: Instance, definition: Definition | None) -> InstanceView:
         wake_at=row.wake_at,
         stages=[_stage_of(run) for run in row.runs.values()],
         failed_compensations=row.failed_compensations,
-        effects_left=[
-            EffectView(
-                stage=each["stage"],
-                task=each["task"],
-                class_=each["class"],
-                is_certain=each["is_certain"],
-            )
-            for each in row.effects_left
-        ],
+        effects_left=effects_of(row.effects_left),
     )
+
+
+def effects_of(left: Iterable[Mapping[str, Any]]) -> list[EffectView]:
+    """What stands, by name."""
+    return [
+        EffectView(
+            stage=each["stage"],
+            task=each["task"],
+            class_=each["class"],
+            is_certain=each["is_certain"],
+        )
+        for each in left
+    ]
 
 
 def events_of(history: Iterable[HistoryEntry]) -> list[EventView]:

@@ -157,13 +157,16 @@ async def test_preview_lists_what_would_be_sent_and_why_it_would_not_be(house: H
     assert [(each["stage"], each["undoes"]) for each in found["items"]] == [
         ("compile", "compile-1-0")
     ]
+    assert found["effects_left"] == []
+    assert found["ends"] == {"status": "rolled_back", "rollback": "full"}
     assert not any("undo" in effect for effect in house.crew.effects)
     assert (
         "no stage 'nope'" in (await house.read(f"{BASE}/i1/compensate?stage=nope", 422))["message"]
     )
     of_test = await house.read(f"{BASE}/i1/compensate?stage=test")
-    assert (of_test["items"], of_test["refusal"]) == (
+    assert (of_test["items"], of_test["ends"], of_test["refusal"]) == (
         [],
+        None,
         "nothing of stage 'test' stands that could be undone",
     )
     reply = await house.give("i1/compensate", WHY)

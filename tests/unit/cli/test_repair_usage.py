@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from sagabus.cli import repair
 from sagabus.cli.bulk import Selection
 from sagabus.cli.main import app
 
@@ -63,3 +64,18 @@ def test_wrong_usage_has_exit_code_2_and_says_what_is_missing(
 @pytest.mark.parametrize("text", ["90", "90s", "1.5m"])
 def test_age_is_seconds_or_a_number_with_a_unit(text: str) -> None:
     assert Selection(older_than=text).document()["older_than_s"] == 90
+
+
+def test_a_preview_says_what_stands_all_the_same_and_how_it_ends(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stands = {"stage": "pay", "task": "pay-1-0", "class": "final", "is_certain": True}
+    maybe = {**stands, "stage": "ship", "task": "ship-1-0", "is_certain": False}
+    found = {"id": "i1", "refusal": None, "items": [], "effects_left": [stands, maybe]}
+    repair._say_preview({**found, "ends": {"status": "failed", "rollback": "partial"}}, None)
+    assert capsys.readouterr().out.splitlines() == [
+        "final stage pay, task pay-1-0 cannot be undone",
+        "final stage ship, task ship-1-0, if it was done, cannot be undone",
+        "so the instance ends failed, rollback partial",
+        "nothing was sent; to do it: sagabus compensate i1",
+    ]

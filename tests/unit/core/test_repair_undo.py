@@ -1,5 +1,7 @@
 """Undoing on request, trying a failed undo again, giving it up, and believing that it is gone."""
 
+from dataclasses import replace
+
 from sagabus.core.commands import CommandChild
 from sagabus.core.definition import RetryPolicy
 from sagabus.core.events import (
@@ -9,8 +11,10 @@ from sagabus.core.events import (
     RetryRequested,
     SkipRequested,
 )
+from sagabus.core.preview import preview as foresee
 from sagabus.core.preview import what_would_be_undone
 from tests.unit.core import standings as s
+from tests.unit.core.family_scene import Family, child_stage
 from tests.unit.core.scene import Broken, Scene, seconds, sequence, stage
 
 UNDO = ("devops",)
@@ -47,6 +51,39 @@ def test_a_preview_lists_what_is_then_sent_and_sends_nothing() -> None:
     scene.succeed("b-1-0-undo-0", "a-1-0-undo-0")
     assert [each.rpartition("/")[0] for each in scene.sent[len(before) :]] == listed
     assert preview(scene) == []
+
+
+def test_a_preview_names_what_stands_all_the_same_and_how_it_ends() -> None:
+    flow = sequence(stage("a", undo=UNDO), stage("pay", classification="final"))
+    scene = Scene(flow).start().succeed("a-1-0", "pay-1-0")
+    found = foresee(scene.definition, scene.state)
+    assert [each.task for each in found.undos] == ["a-1-0-undo-0"]
+    assert (found.status, found.rollback) == ("failed", "partial")
+    scene.ask(CompensateRequested)
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == (found.status, found.rollback)
+    assert scene.row.effects_left == found.left
+    assert [(each["task"], each["is_certain"]) for each in found.left] == [("pay-1-0", True)]
+
+
+def test_a_preview_says_that_everything_is_undone_where_it_is() -> None:
+    scene = three().succeed("c-1-0")
+    found = foresee(scene.definition, scene.state)
+    assert (found.left, found.status, found.rollback) == ([], "rolled_back", "full")
+    of_one = foresee(scene.definition, scene.state, "a")
+    assert [each["task"] for each in of_one.left] == ["b-1-0"]
+    assert (of_one.status, of_one.rollback) == ("failed", "partial")
+
+
+def test_a_preview_of_a_child_with_a_final_effect_says_that_it_may_stay() -> None:
+    sub = replace(child_stage(), classification="final")
+    family = Family(sequence(sub), sequence(stage("pay", classification="final")))
+    family.child().succeed("pay-1-0")
+    scene = family.deliver().scene
+    found = foresee(scene.definition, scene.state)
+    assert [each.task for each in found.undos] == ["sub-1-0-undo-0"]
+    assert [(each["task"], each["is_certain"]) for each in found.left] == [("sub-1-0", False)]
+    assert (found.status, found.rollback) == ("failed", "partial")
 
 
 def test_one_stage_alone_can_be_undone_and_the_others_later() -> None:
