@@ -60,6 +60,7 @@ def _everything() -> Instance:
         is_held=True,
         acted=True,
         is_late=True,
+        given_up=3,
         policies=["p"],
         vars={"v": 1},
         secrets=[SecretUse(("a", 0), 0, 3, "key")],

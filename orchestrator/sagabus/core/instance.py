@@ -149,6 +149,8 @@ class Attempt:
     acted: bool = False
     #: It succeeded when it, or its stage, had been given up.
     is_late: bool = False
+    #: Compensation: attempts before a person asked for it anew, which its retry does not count.
+    given_up: int = 0
     #: Policies that permitted this attempt, where policies are in force.
     policies: list[str] | None = None
     #: The variables as they were when it was sent, where it may have to be undone.

@@ -322,9 +322,10 @@ def plan_retry(
 ) -> bool:
     """Have a closed attempt tried again later, keeping its slot; False: it has ended for good."""
     policy = plan_of(t.definition, attempt).retry
-    if not is_retryable or attempt.attempt > policy.count:
+    tried = attempt.attempt - attempt.given_up
+    if not is_retryable or tried > policy.count:
         return False
-    delay = next_delay(policy, attempt.attempt + 1, f"{t.row.id}:{attempt.task}")
+    delay = next_delay(policy, tried + 1, f"{t.row.id}:{attempt.task}")
     if after_s is not None:
         delay = timedelta(seconds=min(after_s, MAX_WAIT.total_seconds()))
     attempt.retry = True
@@ -353,13 +354,13 @@ def start_retry(t: Transition, attempt: Attempt) -> None:
 
 
 def try_again(t: Transition, undo: Attempt) -> None:
-    """Send one more attempt of a compensation that has failed for good."""
+    """Send a compensation again that has failed for good, and as often anew as its retry says."""
     t.run_of(undo).undo_in_flight += 1
     t.row.in_flight += 1
-    _open_next(t, undo)
+    _open_next(t, undo, given_up=undo.attempt)
 
 
-def _open_next(t: Transition, attempt: Attempt) -> None:
+def _open_next(t: Transition, attempt: Attempt, **changes: Any) -> None:
     is_undo_by_child = attempt.is_child and attempt.kind == "compensation"
     _open(
         t,
@@ -380,6 +381,7 @@ def _open_next(t: Transition, attempt: Attempt) -> None:
             acted=False,
             policies=None,
             vars=dict(t.row.vars) if attempt.vars is not None else None,
+            **changes,
         ),
     )
 

@@ -1,6 +1,9 @@
 """Undoing on request, trying a failed undo again, giving it up, and believing that it is gone."""
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from sagabus.core.commands import CommandChild
 from sagabus.core.definition import RetryPolicy
@@ -281,3 +284,20 @@ def test_what_comes_late_of_a_stage_that_was_undone_by_hand_is_named_when_it_sta
     scene.fail("a-1-0-undo-1")
     assert (scene.status, scene.row.rollback) == ("failed", "partial")
     assert [each["task"] for each in scene.row.effects_left] == ["a-1-0"]
+
+
+@pytest.mark.parametrize("again", [(CompensateRequested,), (RetryRequested, "a")])
+def test_an_undo_that_a_person_wants_again_is_tried_as_often_as_its_retry_says(
+    again: tuple[Any, ...],
+) -> None:
+    retry = RetryPolicy(count=2, delay=seconds(5), backoff="exponential", jitter=False)
+    flow = sequence(stage("a", undo=UNDO, undo_retry=retry), stage("b"))
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0")
+    for _ in range(2):
+        scene.fail("a-1-0-undo-0").wait(5).fail("a-1-0-undo-0").wait(10).fail("a-1-0-undo-0")
+        assert (scene.status, scene.row.rollback) == ("failed", "partial")
+        scene.wait(1000)
+        scene.ask(*again)
+    assert scene.sent[-1] == "a-1-0-undo-0/7"
+    scene.fail("a-1-0-undo-0").wait(5)
+    assert scene.sent[-1] == "a-1-0-undo-0/8"
