@@ -302,7 +302,8 @@ def task_failed(
             return
     release(t, attempt)
     run.failed += 1
-    run.error = run.error or failure
+    if is_forward(t.row) or attempt.status is not TaskStatus.CANCELLED:
+        run.error = run.error or failure  # else it was told to stop, and that is no failure of it
     if stage.items.fail_fast if stage.items is not None else not stage.parallel:
         run.total = run.next_index  # the rest is never sent
     _task_ended(t, run)

@@ -1,5 +1,9 @@
 """Stages that another instance carries out."""
 
+from collections.abc import Callable
+
+import pytest
+
 from sagabus.core.commands import StartChild, UndoChild
 from sagabus.core.definition import Items, RetryPolicy, Route, Routes
 from sagabus.core.events import UndoRequested
@@ -221,3 +225,37 @@ def test_without_input_a_child_gets_the_parameters_and_nothing_else() -> None:
     family = Family(sequence(stage("a"), child_stage(input=None)), BELOW)
     family.scene.succeed("a-1-0")
     assert family.deliver().child().row.parameters == {"size": 3}
+
+
+@pytest.mark.parametrize("end", [Scene.cancel, lambda scene: scene.fail("b-1-0")])
+def test_a_stage_that_a_child_was_stopped_in_is_cancelled(end: Callable[[Scene], object]) -> None:
+    below = sequence(stage("x", undo=UNDO), stage("y"))
+    flow = graph(child_stage(), stage("b"), entry=("sub", "b"))
+    family = Family(flow, below)
+    family.child().succeed("x-1-0")
+    end(family.scene)
+    family.deliver().child().succeed("x-1-0-undo-0")
+    family.deliver()
+    assert family.scene.row.rollback == "none"
+    sub = family.scene.run_of("sub")
+    assert (sub.status, sub.error) == ("cancelled", None)
+
+
+def test_a_stage_whose_child_failed_while_it_was_stopped_has_failed() -> None:
+    flow = graph(child_stage(), stage("b"), entry=("sub", "b"))
+    family = Family(flow, sequence(stage("x")))
+    family.child().claim("x-1-0")
+    family.child().fail("x-1-0")
+    family.scene.fail("b-1-0")
+    family.deliver()
+    sub = family.scene.run_of("sub")
+    assert (sub.status, sub.error and sub.error.type) == ("failed", "boom")
+
+
+def test_a_stage_whose_agent_was_stopped_is_cancelled() -> None:
+    flow = sequence(stage("a", undo=UNDO, undo_compensate_self="never"))
+    scene = Scene(flow).start()
+    scene.claim("a-1-0")
+    scene.cancel()
+    scene.result("a-1-0", status="cancelled", error_type="cancelled")
+    assert (scene.status, scene.run_of("a").status) == ("cancelled", "cancelled")
