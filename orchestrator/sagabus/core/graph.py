@@ -108,6 +108,22 @@ def leads_of(definition: Definition) -> dict[str, frozenset[Edge]]:
     return {name: frozenset(edges) for name, edges in leads.items()}
 
 
+def ahead_of(definition: Definition, starts: Iterable[str]) -> set[str]:
+    """Stages that may run from ``starts`` on, these among them, while nothing fails."""
+    leads = leads_of(definition)
+    found: set[str] = set()
+    todo = list(starts)
+    while todo:
+        name = todo.pop()
+        stage = definition.stages.get(name)  # END and FAIL are none
+        if stage is None or name in found:
+            continue
+        found.add(name)
+        todo += stage.children
+        todo += (edge.target for edge in leads[name] if edge.outcome not in {"failure", "timeout"})
+    return found
+
+
 def _first_finals(definition: Definition, edges: Iterable[Edge]) -> set[str]:
     """Final stages that can be reached before any other one has succeeded."""
     if not definition.has_finals:

@@ -1,6 +1,6 @@
 """Going on after a failure, in place: what succeeded is kept, the rest runs anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagabus.core import ending, permitted, repair_undo, reviving
@@ -8,6 +8,7 @@ from sagabus.core.definition import Definition, Stage
 from sagabus.core.effects import what_stands
 from sagabus.core.events import RetryRequested
 from sagabus.core.fingerprint import fingerprint
+from sagabus.core.graph import ahead_of
 from sagabus.core.instance import Answer, InstanceState, StageRun
 from sagabus.core.transition import Ignored, Transition
 
@@ -32,12 +33,15 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
         t.refuse(event.command, message, "invalid_request")
         return None
     t.row.parameters = parameters
-    again = [key for key, run in t.row.runs.items() if key not in kept and not run.is_replaced]
+    again = [
+        run.stage for key, run in t.row.runs.items() if key not in kept and not run.is_replaced
+    ]
+    again += _new_stages(t, definition, kept, again)
     given_up = what_stands(t, (run for key, run in t.row.runs.items() if key not in kept))
     standing = [*t.row.failed_compensations, *given_up]
     names = {
         "kept": list(dict.fromkeys(run.stage for run in kept.values())),
-        "again": list(dict.fromkeys(t.row.runs[key].stage for key in again)),
+        "again": list(dict.fromkeys(again)),
         # What these did stands, and they may do it again beside it.
         "not_undone": list(dict.fromkeys(each["stage"] for each in standing)),
     }
@@ -58,6 +62,18 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
     result = {"id": t.row.id, "status": t.row.status, "digest": definition.digest, **names}
     t.answer(event.command, Answer(ok=True, result=result))
     return None
+
+
+def _new_stages(
+    t: Transition, definition: Definition, kept: Mapping[str, StageRun], again: Sequence[str]
+) -> list[str]:
+    """Those that only another definition has, and that what runs anew leads to."""
+    led = [kept[key].stage for key in reviving.changed_routes(t, kept, definition)]
+    known = {run.stage for run in kept.values()}
+    begun = [name for name in definition.entry if name not in known]
+    last = () if definition.on_end is None else (definition.on_end,)
+    ahead = ahead_of(definition, [*again, *led, *begun, *last])
+    return [name for name in definition.stages if name in ahead - t.definition.stages.keys()]
 
 
 def refusal(definition: Definition, state: InstanceState) -> str | None:

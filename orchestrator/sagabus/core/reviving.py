@@ -114,7 +114,7 @@ def _has_settled_well(run: StageRun) -> bool:
 def go_forward(t: Transition, kept: Mapping[str, StageRun], definition: Definition) -> None:
     """Run anew what is not kept, as far as what is kept leads there."""
     row = t.row
-    changed = _changed_routes(t, kept, definition)
+    changed = changed_routes(t, kept, definition)
     replaced = [run for key, run in row.runs.items() if key not in kept and not run.is_replaced]
     for run in replaced:
         run.is_replaced = True
@@ -148,9 +148,7 @@ def _fired(
     ]
 
 
-def _changed_routes(
-    t: Transition, kept: Mapping[str, StageRun], definition: Definition
-) -> set[str]:
+def changed_routes(t: Transition, kept: Mapping[str, StageRun], definition: Definition) -> set[str]:
     """Keys of kept runs whose stage leads elsewhere in the new definition."""
     if definition is t.definition:
         return set()

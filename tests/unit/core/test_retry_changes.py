@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from sagabus.core.definition import TemplateError
+from sagabus.core.definition import Route, Routes, TemplateError
 from sagabus.core.events import RetryRequested
-from tests.unit.core.scene import Says, Scene, sequence, stage
+from tests.unit.core.scene import Says, Scene, graph, sequence, stage
 
 
 def failed(**settings: Any) -> Scene:
@@ -42,13 +42,31 @@ def test_a_corrected_definition_takes_over() -> None:
 
 def test_what_is_kept_leads_where_the_corrected_definition_says() -> None:
     scene = failed()
-    switch(scene, stage("a"), stage("new"), stage("b"), stage("c"))
+    result = switch(scene, stage("a"), stage("new"), stage("b"), stage("c")).result
+    assert (result["kept"], result["again"]) == (["a"], ["b", "new"])
     assert scene.sent[2:] == ["new-1-0/1"]
     scene.succeed("new-1-0")
     assert scene.sent[3:] == ["b-2-0/1"]
 
 
 INSTEAD = "retry with the one that it has, or start a new instance"
+
+
+def test_a_new_stage_is_named_where_what_runs_anew_leads_to_it_without_a_failure() -> None:
+    scene = failed()
+    mend = Routes(on_failure=(Route(("mend",)),), next="c")
+    stages = (
+        stage("a", routes=Routes(next="b")),
+        stage("b", routes=mend),
+        stage("c", routes=Routes(on_complete=(Route(("all",)),))),
+        stage("all", kind="block", children=("x", "y")),
+        *(stage(each, block="all") for each in "xy"),
+        stage("mend"),
+        stage("tell"),
+    )
+    flow = replace(graph(*stages, entry=("a",), on_end="tell"), digest="e")
+    result = scene.ask(RetryRequested, definition=flow).result
+    assert result["again"] == ["b", "all", "x", "y", "tell"]
 
 
 def test_a_definition_that_does_not_fit_what_has_run_is_refused() -> None:
