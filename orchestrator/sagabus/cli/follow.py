@@ -1,5 +1,7 @@
 """Following an instance to its end, also over a restart of the orchestrator."""
 
+import json
+import shlex
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -122,6 +124,11 @@ def what_waits(instance: str, stage: dict[str, Any]) -> str:
     name, gate = stage["stage"], stage["approval"]
     question = f" ({gate['prompt']})" if gate["prompt"] else ""
     if gate["is_question"]:
-        how = f"sagabus answer {instance} {name} --data JSON"
+        example = (
+            "JSON"
+            if gate["example"] is None
+            else shlex.quote(json.dumps(gate["example"], ensure_ascii=False))
+        )
+        how = f"sagabus answer {instance} {name} --data {example}"
         return f"stage {name} asks{question}: {how}"
     return f"stage {name} waits for approval{question}: sagabus approve {instance} {name}"

@@ -117,6 +117,10 @@ def _say_instance(found: dict[str, Any], why: dict[str, Any]) -> None:
         map(_stage_row, found["stages"]),
         none="no stage has begun",
     )
+    for stage in found["stages"]:
+        gate = stage["approval"]
+        if stage["status"] == "waiting" and gate["schema"] is not None:
+            say(f"the answer to {stage['stage']} must be {_brief(gate['schema'])}")
 
 
 def _brief(value: Any) -> str:

@@ -22,6 +22,7 @@ from sagabus.core.instance import (
 from sagabus.core.stages import is_forward
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
+from sagabus.views.examples import argument_of
 
 #: Of a sentence that names others.
 _MAX_NAMED: Final = 5
@@ -140,7 +141,9 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             detail += f", until {_clock(gate.due_at)}"
         if gate.is_question:
             title = f"stage {run.stage!r} of {row.workflow!r} waits for an answer"
-            remedy = f"sagabus answer ID {run.stage} --data JSON"
+            stage = definition.stages.get(run.stage) if definition is not None else None
+            data = argument_of(stage.form if stage is not None else None)
+            remedy = f"sagabus answer ID {run.stage} --data {data}"
         else:
             whom = " by whom the policies permit" if definition and definition.has_policies else ""
             title = f"stage {run.stage!r} of {row.workflow!r} waits for approval{whom}"
