@@ -124,11 +124,8 @@ def what_waits(instance: str, stage: dict[str, Any]) -> str:
     name, gate = stage["stage"], stage["approval"]
     question = f" ({gate['prompt']})" if gate["prompt"] else ""
     if gate["is_question"]:
-        example = (
-            "JSON"
-            if gate["example"] is None
-            else shlex.quote(json.dumps(gate["example"], ensure_ascii=False))
-        )
-        how = f"sagabus answer {instance} {name} --data {example}"
+        example = gate["example"]
+        data = "JSON" if example is None else shlex.quote(json.dumps(example, ensure_ascii=False))
+        how = f"sagabus answer {instance} {name} --data {data}"
         return f"stage {name} asks{question}: {how}"
     return f"stage {name} waits for approval{question}: sagabus approve {instance} {name}"
