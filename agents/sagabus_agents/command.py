@@ -33,6 +33,8 @@ Everything else (up, orchestrator, start, show, approve, ...) needs: {INSTALL}
 """
 
 EXEC_NOTES = f"""\
+COMMAND is a program with its arguments, split into words as a shell would and run without one:
+pipes, variables and patterns mean nothing in it. For those, --on "build=sh -c '...'".
 The program gets the task as JSON on stdin and writes its output as JSON to stdout. It appends ids
 of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS, and resources that can
 drift to $SAGABUS_RESOURCES, each a line like {{"kind": "vm", "id": "vm-17", "spec": {{...}}}}. Exit

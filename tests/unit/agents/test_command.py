@@ -71,6 +71,12 @@ def test_orchestrators_command_line_gets_everything_else(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (3, "['start', 'x']\n")
 
 
+def test_the_help_of_exec_says_that_no_shell_is_used(tmp_path: Path) -> None:
+    done = sagabus(tmp_path, "agent", "exec", "--help")
+    assert done.returncode == 0
+    assert "run without one" in done.stdout
+
+
 def test_the_agent_of_a_saga_is_found_by_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
