@@ -33,6 +33,8 @@ Everything else (up, orchestrator, start, show, approve, ...) needs: {INSTALL}
 """
 
 EXEC_NOTES = f"""\
+COMMAND is a program with its arguments, split into words as a shell would and run without one:
+pipes, variables and patterns mean nothing in it. For those, --on "build=sh -c '...'".
 The program gets the task as JSON on stdin and writes its output as JSON to stdout. It appends ids
 of what it has made, one per line, to the file named by $SAGABUS_ARTIFACTS, and resources that can
 drift to $SAGABUS_RESOURCES, each a line like {{"kind": "vm", "id": "vm-17", "spec": {{...}}}}. Exit
@@ -109,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "agent",
         metavar="MODULE:AGENT",
-        help="where it is; the name is 'agent' unless given",
+        help="where it is, such as steps:provision.agent; without a name 'agent'",
     )
 
     program = commands.add_parser(
@@ -264,16 +266,19 @@ def _body(role: str) -> Any:
 
 
 def _load(options: argparse.Namespace) -> Agent:
-    module_name, _, name = options.agent.partition(":")
+    module_name, _, path = options.agent.partition(":")
+    path = path or "agent"
     # The script's own directory is first on the path; a module beside the user is meant.
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise UsageError(f"cannot import {module_name}: {error}") from error
-    found = getattr(module, name or "agent", None)
+    found: Any = module
+    for name in path.split("."):
+        found = getattr(found, name, None)
     if not isinstance(found, Agent):
-        raise UsageError(f"{module_name} has no Agent named {name or 'agent'!r}")
+        raise UsageError(f"{module_name} has no Agent named {path!r}")
     return found
 
 

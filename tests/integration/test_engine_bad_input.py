@@ -104,8 +104,17 @@ BAD = [
     Bad("no_json", b"\xff{", "not understood: Invalid JSON"),
     Bad("empty", b"", "not understood"),
     Bad("no_object", b"[]", "not understood"),
-    Bad("unknown_kind", text({"kind": "wish"}), "not understood"),
-    Bad("endless_kind", text({"kind": "x" * 800_000}), "not understood"),
+    Bad(
+        "no_kind",
+        text({"status": "succeeded"}),
+        "not understood: `kind` is missing; one of result, claim and command",
+    ),
+    Bad(
+        "unknown_kind",
+        text({"kind": "wish"}),
+        "not understood: `kind` is 'wish'; it must be one of result, claim and command",
+    ),
+    Bad("endless_kind", text({"kind": "x" * 800_000}), "not understood: `kind` is 'xxx"),
     Bad("no_task", text({"kind": "result", "status": "succeeded"}), "not understood: result.task"),
     Bad(
         "bad_status",

@@ -14,6 +14,7 @@ from sagabus.errors import InvariantError, WorkflowNotFoundError
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
 from tests.support.engine import Owner, owners, running, shorten_grace
+from tests.support.offered import check
 from tests.support.worlds import MemoryWorld, World, open_world, until
 
 CONFIG = """
@@ -142,10 +143,13 @@ async def explained(owner: Owner, id: str, cause: str) -> Explained:
         return found if [each.cause for each in found.causes] == [cause] else None
 
     try:
-        return await until(look, 5)
+        found = await until(look, 5)
     except TimeoutError:
         found = await owner.facade.why.explain(id)
         raise AssertionError(f"not {cause}: {found.causes}") from None
+    for each in found.causes:
+        check(each.remedy_for(id))
+    return found
 
 
 async def test_no_agent_names_the_role_and_its_queue(owner: Owner) -> None:
@@ -272,6 +276,7 @@ async def test_instance_that_waits_for_another_one_stands_still_with_it(owner: O
     assert [each.cause for each in found.causes] == ["sub_workflow"]
     assert [each.cause for each in below.causes] == ["no_agent"]
     assert below.row.id in found.causes[0].remedy
+    check(found.causes[0].remedy)
     # Of the two only the one that can be done something about is listed.
     [group] = (await owner.facade.why.look()).standstills
     assert group.instances == [below.row.id]
@@ -318,7 +323,7 @@ async def test_failed_compensation_says_what_can_be_done(owner: Owner, world: Wo
     async with running(crew.work):
         await owner.facade.start("undoing", id="i1")
         [cause] = (await explained(owner, "i1", "compensation_failed")).causes
-    assert "it is locked" in cause.message
+    assert cause.message == "a compensation of stage 'make' failed: it is locked"
     for way in ("retry i1 --from make", "skip i1 make", "set-result i1 make"):
         assert way in cause.remedy_for("i1")
 
@@ -374,7 +379,7 @@ async def test_failure_after_a_final_stage_says_how_it_goes_on(owner: Owner, wor
         await owner.facade.start("paying", id="i1")
         [cause] = (await explained(owner, "i1", "after_final")).causes
     assert cause.message == "it failed after a final stage had succeeded: no line"
-    ways = "sagabus retry i1 goes on from here, sagabus compensate i1 undoes the rest"
+    ways = "sagabus retry i1 (goes on from here), or sagabus compensate i1 (undoes the rest)"
     assert cause.remedy_for("i1") == ways
     [group] = (await owner.facade.why.look()).standstills
     assert group.cause.remedy_for("i1") == ways

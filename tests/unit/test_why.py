@@ -1,6 +1,5 @@
 """What ``why`` offers is permitted, in every status and in every way to stand there."""
 
-import re
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 
@@ -20,6 +19,7 @@ from sagabus.core.events import (
 from sagabus.core.instance import Answer, InstanceStatus, ParentRef
 from sagabus.views.causes import Surroundings
 from sagabus.views.why import causes_of
+from tests.support.offered import check, commands_in
 from tests.unit.core import standings
 from tests.unit.core.scene import Scene
 
@@ -49,9 +49,9 @@ GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
 def offered(scene: Scene) -> Iterator[tuple[str, list[str]]]:
     """Commands with what follows the id."""
     for cause in causes_of(scene.state, scene.definition, Surroundings()):
-        for command, rest in re.findall(r"sagabus (\S+) ID((?: [^\s,;]+)*)", cause.remedy):
-            if command != "history":
-                yield command, rest.split()
+        for command, id, *rest in commands_in(cause.remedy):
+            if command != "history" and id == "ID":
+                yield command, rest
 
 
 @pytest.mark.parametrize("is_below", [False, True], ids=["alone", "below"])
@@ -64,6 +64,29 @@ def test_what_is_offered_is_not_refused(make: Callable[[], Scene], is_below: boo
         tried = deepcopy(scene)
         answer = GIVE[command](tried, words)
         assert answer.ok, f"{command} {words}: {answer.message}"
+
+
+@pytest.mark.parametrize("is_below", [False, True], ids=["alone", "below"])
+@pytest.mark.parametrize("make", MAKES, ids=lambda make: make.__name__)
+def test_what_is_offered_can_be_given_as_it_is_printed(
+    make: Callable[[], Scene], is_below: bool
+) -> None:
+    scene = make()
+    if is_below:
+        scene.row.parent = ParentRef("above", "x-1-0", 1)
+    for cause in causes_of(scene.state, scene.definition, Surroundings()):
+        check(cause.remedy_for("i1"))
+
+
+def test_a_command_that_is_not_complete_is_found() -> None:
+    assert [
+        *commands_in("wait, or sagabus skip i1 one --reason TEXT (it is, x), sagabus list")
+    ] == [
+        ["skip", "i1", "one", "--reason", "TEXT"],
+        ["list"],
+    ]
+    with pytest.raises(Exception, match="reason"):
+        check("sagabus skip i1 one goes on")
 
 
 def test_every_status_is_looked_at() -> None:

@@ -64,8 +64,12 @@ def install(app: FastAPI) -> None:
         return _answer(503, "bus_unavailable", str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _answer(422, InvalidRequestError.code, _sentence(error.errors()))
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        problems = error.errors()
+        whole = ("model_attributes_type", ("body",))
+        if whole in ((problem["type"], tuple(problem["loc"])) for problem in problems):
+            return _answer(422, InvalidRequestError.code, _no_object(request))
+        return _answer(422, InvalidRequestError.code, _sentence(problems))
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> JSONResponse:
@@ -80,6 +84,19 @@ def install(app: FastAPI) -> None:
 def _answer(status: int, code: str, message: str) -> JSONResponse:
     headers = {"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
     return JSONResponse({"code": code, "message": message}, status, headers)
+
+
+def _no_object(request: Request) -> str:
+    """Of a body that is no JSON object, or was not read as one.
+
+    JSON is not looked for in what says that it is something else: a form of another site's page
+    can be text, and a browser asks nobody before it sends one.
+    """
+    given = request.headers.get("content-type", "")
+    if "json" in given:
+        return "body: not a JSON object"
+    sent = f"was sent as {given}" if given else "has no Content-Type"
+    return f"body: {sent}; send JSON with the header `Content-Type: application/json`"
 
 
 def _sentence(problems: Sequence[Any]) -> str:

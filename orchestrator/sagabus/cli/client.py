@@ -51,16 +51,17 @@ class Api:
         """``/health``, whether or not it is good."""
         return dict(_document(self._send("GET", "/health")))
 
-    def events(self, instance: str, after: int) -> Iterator[dict[str, Any]]:
+    def events(self, instance: str, after: int, quiet_s: float) -> Iterator[dict[str, Any]]:
         """History entries after ``after`` as they are stored; returns when the instance ended.
 
         Raises:
             ApiError: ``code`` is ``unreachable`` when the connection broke; ask again then.
+            TimeoutError: there was none for ``quiet_s``; ask again then, too.
         """
         url = self._url()
         with (
             _explained(url),
-            _http(None) as http,
+            _http(quiet_s) as http,
             http.stream(
                 "GET",
                 f"{url}{EXECUTIONS}/{_quoted(instance)}/events",
@@ -72,7 +73,10 @@ class Api:
             if reply.is_error:
                 reply.read()
                 _refuse(reply)
-            yield from _entries(reply.iter_lines(), url)
+            try:
+                yield from _entries(reply.iter_lines(), url)
+            except httpx.ReadTimeout:
+                raise TimeoutError from None
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:
         reply = self._send(method, path, **request)

@@ -13,6 +13,7 @@ from sagabus.cli.options import (
     Json,
     Reason,
     StageName,
+    Timeout,
     Url,
     id_of,
     json_of,
@@ -52,14 +53,18 @@ def start(
         bool,
         typer.Option("--wait", help="Wait for the end; the exit code says how it ended."),
     ] = False,
+    timeout: Timeout = None,
     is_json: Json = False,
     url: Url = None,
 ) -> None:
     """Start an instance of a workflow.
 
     Exit code with --wait: 0 completed, 1 failed, rolled back or cancelled, 3 completed with
-    failures that were handled.
+    failures that were handled, 4 not ended within --timeout. Where it does not move, standard
+    error says why.
     """
+    if timeout is not None and not wait:
+        raise typer.BadParameter("belongs to --wait", param_hint="--timeout")
     api = Api(url)
     # Made here, so that a start whose answer was lost can be looked up, or given again.
     instance_id = id or secrets.token_hex(8)
@@ -72,7 +77,7 @@ def start(
     if wait:
         if not is_json:
             say(f"{name} {instance_id} started", is_error=True)
-        instance = follow.until_ended(api, instance_id)
+        instance = follow.Follower(api, instance_id, timeout).until_ended()
     if is_json:
         say_json(instance)
     elif wait:

@@ -9,8 +9,22 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from sagabus.core.durations import parse_duration
 from sagabus.core.instance import InstanceStatus
 from sagabus_agents.wire import is_id
+
+
+def seconds_of(text: str) -> float:
+    """A duration, ``90`` or ``2m``, in seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    try:
+        return parse_duration(int(text) if text.isdecimal() else text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 Url = Annotated[
     str | None,
@@ -23,6 +37,15 @@ Url = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 InstanceId = Annotated[str, typer.Argument(metavar="ID", help="Id of the instance.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS|2m",
+        parser=seconds_of,
+        help="Wait no longer than this; the instance goes on, and the exit code is 4.",
+    ),
+]
 StageName = Annotated[str, typer.Argument(metavar="STAGE", help="The stage that waits.")]
 _SEEN: Final = re.compile(r"[A-Za-z0-9_-]{1,200}/[1-9][0-9]{0,5}")
 

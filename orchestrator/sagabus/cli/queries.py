@@ -8,7 +8,7 @@ import typer
 
 from sagabus.cli import follow
 from sagabus.cli.client import EXECUTIONS, WORKFLOWS, Api, instance_path, workflow_path
-from sagabus.cli.options import InstanceId, Json, Url, status_of
+from sagabus.cli.options import InstanceId, Json, Timeout, Url, status_of
 from sagabus.cli.output import duration, instant, say, say_json, say_table, status
 from sagabus.cli.why import say_cause
 
@@ -117,6 +117,10 @@ def _say_instance(found: dict[str, Any], why: dict[str, Any]) -> None:
         map(_stage_row, found["stages"]),
         none="no stage has begun",
     )
+    for stage in found["stages"]:
+        gate = stage["approval"]
+        if stage["status"] == "waiting" and gate["schema"] is not None:
+            say(f"the answer to {stage['stage']} must be {_brief(gate['schema'])}")
 
 
 def _brief(value: Any) -> str:
@@ -195,18 +199,20 @@ def history(instance: InstanceId, is_json: Json = False, url: Url = None) -> Non
 
 
 @app.command()
-def watch(instance: InstanceId, is_json: Json = False, url: Url = None) -> None:
-    """Follow an instance to its end, from its first event.
+def watch(
+    instance: InstanceId, timeout: Timeout = None, is_json: Json = False, url: Url = None
+) -> None:
+    """Follow an instance to its end, from its first event; say on standard error why it stands.
 
     Exit code: as of start --wait. With --json one line per event.
     """
-    api = Api(url)
-    for entry in follow.entries(api, instance):
+    follower = follow.Follower(Api(url), instance, timeout)
+    for entry in follower.entries():
         if is_json:
             say_json(entry, is_line=True)
         else:
             say(follow.line_of(entry))
-    ended = follow.until_ended(api, instance)
+    ended = follower.until_ended()
     if not is_json:
         follow.say_end(ended)
     raise typer.Exit(follow.exit_code(ended))

@@ -175,8 +175,10 @@ def _lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     counts = [f"{len(found[name])} {name}" for name in ("missing", "changed", "unmanaged")]
     drifted = ", ".join(counts) if found["has_drift"] else "no drift"
     left = sum(each["resources"] for each in found["unobserved"])
-    observed = f"{found['observed']} of {found['observed'] + left}" if left else found["observed"]
-    yield "", f"{observed} resources observed: {drifted}{' among them' * bool(left)}"
+    total = found["observed"] + left
+    observed = f"{found['observed']} of {total}" if left else f"{total}"
+    plural = "s" * (total != 1)
+    yield "", f"{observed} resource{plural} observed: {drifted}{' among them' * bool(left)}"
 
 
 def _field(field: dict[str, Any]) -> str:

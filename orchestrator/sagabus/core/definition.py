@@ -58,6 +58,10 @@ class InputTemplate(Template, Protocol):
 class JsonSchema(Protocol):
     """A compiled JSON Schema."""
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """It as it was written."""
+
     def problems(self, value: Any) -> list[str]:
         """Everything that is wrong with ``value``, a sentence each; empty when it fits."""
 

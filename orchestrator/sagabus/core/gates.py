@@ -1,6 +1,7 @@
 """Gates and questions: a person decides, or answers. What waits holds no slot and no agent."""
 
 from datetime import timedelta
+from typing import Any
 
 from sagabus.core import permitted
 from sagabus.core.commands import SetTimer
@@ -16,7 +17,7 @@ ANSWERABLE = frozenset({InstanceStatus.RUNNING, InstanceStatus.WAITING, Instance
 def ask(t: Transition, key: str, run: StageRun, approval: Approval) -> None:
     """Open the gate before a stage."""
     gate = _wait(t, key, run, approval.prompt, approval.timeout)
-    _record(t, "ApprovalRequested", run.stage, gate)
+    t.record("ApprovalRequested", _asked(run, gate))
 
 
 def put_question(t: Transition, key: str, run: StageRun, stage: Stage) -> None:
@@ -28,7 +29,7 @@ def put_question(t: Transition, key: str, run: StageRun, stage: Stage) -> None:
     prompt = "" if stage.prompt is None else stage.prompt.render(scope_of(t))
     gate = _wait(t, key, run, str(prompt), stage.timeout)
     gate.is_question = True
-    _record(t, "InquiryAsked", run.stage, gate)
+    t.record("InquiryAsked", _asked(run, gate) | {"schema": stage.form and stage.form.document})
 
 
 def _wait(t: Transition, key: str, run: StageRun, prompt: str, timeout: timedelta | None) -> Gate:
@@ -40,8 +41,8 @@ def _wait(t: Transition, key: str, run: StageRun, prompt: str, timeout: timedelt
     return gate
 
 
-def _record(t: Transition, type_: str, stage: str, gate: Gate) -> None:
-    t.record(type_, {"stage": stage, "prompt": gate.prompt, "due_at": gate.due_at})
+def _asked(run: StageRun, gate: Gate) -> dict[str, Any]:
+    return {"stage": run.stage, "prompt": gate.prompt, "due_at": gate.due_at}
 
 
 def waiting_run(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:

@@ -334,8 +334,11 @@ def answer_question(t: Transition, run: StageRun, data: Any) -> None:
     """A person has answered an inquiry: the answer is the stage's result."""
     run.status = StageStatus.RUNNING
     run.total = run.next_index = 1
-    prompt = run.gate.prompt if run.gate is not None else ""
-    open_task(t, run, t.stage(run.stage), 0, {"prompt": prompt}).output = data
+    stage = t.stage(run.stage)
+    asked: dict[str, Any] = {"prompt": run.gate.prompt if run.gate is not None else ""}
+    if stage.form is not None:
+        asked["schema"] = stage.form.document
+    open_task(t, run, stage, 0, asked).output = data
 
 
 def succeed_run(t: Transition, run: StageRun) -> list[str]:

@@ -86,6 +86,9 @@ def lines_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
             found = inputs.get((each.instance, data["task"], data["attempt"]))
             if found is not None and found.input is not None:
                 yield f"{'':>8}{below}    input {_json(found.input)}"
+        elif each.type == "InquiryAsked":
+            asked = {name: data[name] for name in ("prompt", "schema")}
+            yield f"{'':>8}{below}    input {_json(asked)}"
     yield from _end(rehearsed)
     if undone is not None and undone.sent:
         yield "if it were undone now:"

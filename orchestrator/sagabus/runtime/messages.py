@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import orjson
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sagabus.core.definition import Definition
 from sagabus.core.events import ResultReceived
@@ -42,6 +43,7 @@ _HEADER_BYTES = 512
 _MAX_ERROR_CHARS = 16_000
 #: A parser's complaint may quote what it complains of.
 _MAX_REASON_CHARS = 300
+_KINDS = "result, claim and command"
 
 
 def task_message(
@@ -153,9 +155,20 @@ def read_inbox(data: bytes) -> ResultMessage | ClaimMessage | CommandMessage:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        complaint = first["msg"][:_MAX_REASON_CHARS]
+        complaint = _in_words(first)
         where = f"{place}: " if place else ""
         raise BadMessageError(f"not understood: {where}{complaint}") from None
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "union_tag_not_found":
+            return f"`kind` is missing; one of {_KINDS}"
+        case "union_tag_invalid":
+            tag = str(problem["ctx"]["tag"])[:_MAX_REASON_CHARS]
+            return f"`kind` is {tag!r}; it must be one of {_KINDS}"
+        case _:
+            return problem["msg"][:_MAX_REASON_CHARS]
 
 
 def result_event(message: ResultMessage, source: str, at: datetime) -> ResultReceived:

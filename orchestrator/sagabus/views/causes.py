@@ -98,7 +98,7 @@ class Cause:
 
     def remedy_for(self, instance: str) -> str:
         """What to do, with the instance's id where it belongs."""
-        return re.sub(r"\bID\b", instance, self.remedy)
+        return re.sub(r"(sagabus [a-z-]+) ID\b", rf"\1 {instance}", self.remedy)
 
 
 def is_standing(causes: Sequence[Cause]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sagabus.core.definition import Definition
+from sagabus.core.definition import Definition, JsonSchema
 from sagabus.core.instance import (
     Instance,
     InstanceStatus,
@@ -16,6 +16,7 @@ from sagabus.core.instance import (
     StageStatus,
 )
 from sagabus.ports import HistoryEntry
+from sagabus.views.examples import example_of
 from sagabus.views.shared import ErrorView, View, error_of, seconds
 
 _SKIPPED = StageStatus.SKIPPED
@@ -70,6 +71,10 @@ class ApprovalView(View):
     prompt: str
     #: It asks for data (``answer``), not for a yes or no.
     is_question: bool
+    #: What a question's answer must be, JSON Schema; null: anything is accepted.
+    schema_: dict[str, Any] | None = Field(serialization_alias="schema")
+    #: An answer that fits; null where there is no schema, or none is known.
+    example: Any
     decision: Literal["approved", "rejected", "answered", "timed_out", "withdrawn"] | None
     by: str | None
     at: datetime | None
@@ -209,7 +214,7 @@ def instance_of(row: Instance, definition: Definition | None) -> InstanceView:
         seq=row.seq,
         deadline_at=row.deadline_at,
         wake_at=row.wake_at,
-        stages=[_stage_of(run) for run in row.runs.values()],
+        stages=[_stage_of(run, _form_of(run, definition)) for run in row.runs.values()],
         failed_compensations=row.failed_compensations,
         effects_left=effects_of(row.effects_left),
     )
@@ -308,13 +313,20 @@ def _saga_error(row: Instance) -> SagaErrorView | None:
     )
 
 
-def _stage_of(run: StageRun) -> StageView:
+def _form_of(run: StageRun, definition: Definition | None) -> JsonSchema | None:
+    stage = definition.stages.get(run.stage) if definition is not None else None
+    return stage.form if stage is not None else None
+
+
+def _stage_of(run: StageRun, form: JsonSchema | None) -> StageView:
     gate = run.gate
     approval = gate and ApprovalView(
         asked_at=gate.asked_at,
         due_at=gate.due_at,
         prompt=gate.prompt,
         is_question=gate.is_question,
+        schema_=None if form is None else {**form.document},
+        example=example_of(form),
         decision=gate.decision,
         by=gate.by,
         at=gate.at,

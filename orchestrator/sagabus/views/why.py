@@ -1,7 +1,8 @@
 """Why an instance stands where it stands: causes by name, each with what to do about it.
 
 A pure function of what is stored and of what is known of agents, queues and holds at the moment.
-In a remedy ``ID`` stands for the instance.
+In a remedy ``ID`` stands for the instance. Commands in it can be given as they are printed, but for
+words in capitals; what is said of one stands behind it in parentheses.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from sagabus.core.instance import (
 from sagabus.core.stages import is_forward
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
+from sagabus.views.examples import argument_of
 
 #: Of a sentence that names others.
 _MAX_NAMED: Final = 5
@@ -68,10 +70,10 @@ def _on_from_here(state: InstanceState, definition: Definition | None, what: str
         return ""
     ways = []
     if repair_retry.refusal(definition, state) is None:
-        ways.append("sagabus retry ID goes on from here")
+        ways.append("sagabus retry ID (goes on from here)")
     if repair_undo.refusal(definition, state, None) is None:
-        ways.append(f"sagabus compensate ID undoes {what}")
-    return ", ".join(ways)
+        ways.append(f"sagabus compensate ID (undoes {what})")
+    return ", or ".join(ways)
 
 
 def _has_left(row: Instance) -> bool:
@@ -87,24 +89,30 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             tries = state.attempts.get(parked.task or "")
             why = tries[-1].error if tries else None
             detail = f" ({parked.task})" + ("" if why is None else f": {why.message}")
-            ways = "--succeeded, --failed or --retry"
-            if not is_forward(state.row):
-                ways = "--succeeded or --failed"
-            remedy = f"find out, then sagabus resolve ID {stage} --reason TEXT with {ways}"
+            others = "or --failed, or --retry" if is_forward(state.row) else "or --failed"
+            remedy = (
+                f"find out, then sagabus resolve ID {stage} --reason TEXT --succeeded ({others})"
+            )
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
-            remedy = f"sagabus skip ID {stage} goes on without it"
+            failed = [each for each in state.row.failed_compensations if each["stage"] == stage]
+            detail = f": {failed[-1]['error']['message']}" if failed else ""
+            options = [
+                f"sagabus skip ID {stage} --reason TEXT (goes on without it)",
+                f"sagabus set-result ID {stage} --output JSON --reason TEXT"
+                " (says that it was undone by hand)",
+            ]
             if definition and repair_undo.refusal(definition, state, parked.stage) is None:
-                remedy = f"sagabus retry ID --from {stage} tries it again, {remedy}"
-            remedy += f", sagabus set-result ID {stage} says that it was undone by hand"
+                options.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
+            remedy = ", or ".join(options)
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = "" if state.row.error is None else f": {state.row.error.message}"
             remedy = _on_from_here(state, definition, "the rest")
-            remedy = remedy or "sagabus cancel ID --no-compensate leaves everything as it is"
+            remedy = remedy or "sagabus cancel ID --no-compensate (leaves everything as it is)"
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
-            remedy = "sagabus resume ID tries once more; report it with sagabus history ID --json"
+            remedy = "sagabus resume ID (tries once more); report it with sagabus history ID --json"
     return Cause(name, title, detail, remedy, parked.stage, parked.task, since=parked.at)
 
 
@@ -140,7 +148,9 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             detail += f", until {_clock(gate.due_at)}"
         if gate.is_question:
             title = f"stage {run.stage!r} of {row.workflow!r} waits for an answer"
-            remedy = f"sagabus answer ID {run.stage} --data JSON"
+            stage = definition.stages.get(run.stage) if definition is not None else None
+            data = argument_of(stage.form if stage is not None else None)
+            remedy = f"sagabus answer ID {run.stage} --data {data}"
         else:
             whom = " by whom the policies permit" if definition and definition.has_policies else ""
             title = f"stage {run.stage!r} of {row.workflow!r} waits for approval{whom}"

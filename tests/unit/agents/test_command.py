@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sagabus_agents import command
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -69,6 +71,33 @@ def test_orchestrators_command_line_gets_everything_else(tmp_path: Path) -> None
     assert (done.returncode, done.stdout) == (3, "['start', 'x']\n")
 
 
+def test_the_help_of_exec_says_that_no_shell_is_used(tmp_path: Path) -> None:
+    done = sagabus(tmp_path, "agent", "exec", "--help")
+    assert done.returncode == 0
+    assert "run without one" in done.stdout
+
+
+def test_the_agent_of_a_saga_is_found_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "steps_of_mine.py").write_text(
+        """
+from sagabus_agents import Step, saga
+
+class Prepare(Step):
+    async def execute(self, state): ...
+
+provision = saga("provision", [Prepare()], role="cloud")
+"""
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    served = []
+    monkeypatch.setattr(command.Agent, "run", lambda agent: served.append(agent))
+    assert command.agent_command(["run", "steps_of_mine:provision.agent"]) == 0
+    assert served == [sys.modules["steps_of_mine"].provision.agent]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -80,6 +109,7 @@ def test_orchestrators_command_line_gets_everything_else(tmp_path: Path) -> None
         (("agent", "exec", "devops", "--on", "x=true", "--on", "x=false"), "given twice"),
         (("agent", "run", "no_such_module"), "cannot import no_such_module"),
         (("agent", "run", "json:agent"), "json has no Agent named 'agent'"),
+        (("agent", "run", "json:dumps.agent"), "json has no Agent named 'dumps.agent'"),
     ],
 )
 def test_mistake_on_the_command_line_is_one_line_and_exit_2(

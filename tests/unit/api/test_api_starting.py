@@ -71,6 +71,27 @@ async def test_bad_body_is_refused_by_name_and_starts_nothing(client, orchestrat
     assert not orchestrator.states
 
 
+@pytest.mark.parametrize(
+    ("content_type", "said"),
+    [
+        ("application/x-www-form-urlencoded", "was sent as application/x-www-form-urlencoded"),
+        ("text/plain", "was sent as text/plain"),
+        (None, "has no Content-Type"),
+    ],
+)
+async def test_body_that_does_not_say_it_is_json_is_told_how_to_be_sent(
+    client, orchestrator, content_type, said
+):
+    headers = {"Content-Type": content_type} if content_type else {}
+    reply = await client.post(EXECUTE, content='{"parameters": {}}', headers=headers)
+    assert reply.status_code == 422
+    assert reply.json()["message"] == (
+        f"body: {said}; send JSON with the header `Content-Type: application/json`"
+    )
+    # What a form of another site's page can send gives no command.
+    assert not orchestrator.states
+
+
 async def test_refusals_never_repeat_what_was_sent(client):
     reply = await client.post(EXECUTE, json={"parameters": "hunter2", "id": "hunter2 hunter2"})
     assert reply.status_code == 422

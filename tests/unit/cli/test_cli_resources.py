@@ -1,6 +1,7 @@
 """`sagabus resources` and `sagabus drift` as processes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,6 +54,9 @@ def test_drift_is_told_line_by_line_and_by_the_exit_code(sagabus, remote):
     remote.orchestrator.report = CLEAN
     clean = sagabus("drift", "--url", remote.url)
     assert (clean.returncode, clean.stdout) == (0, "3 resources observed: no drift\n")
+    remote.orchestrator.report = replace(CLEAN, observed=1)
+    one = sagabus("drift", "--url", remote.url)
+    assert one.stdout == "1 resource observed: no drift\n"
 
 
 def test_what_was_not_observed_is_named_and_exits_with_2(sagabus, remote):

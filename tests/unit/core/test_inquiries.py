@@ -1,10 +1,14 @@
 """Questions to people: an answer that fits the form is the stage's result."""
 
+from typing import ClassVar
+
 from sagabus.core.definition import Route, Routes, Stage
 from tests.unit.core.scene import Says, Scene, graph, seconds, sequence, stage
 
 
 class Form:
+    document: ClassVar = {"required": ["ok"], "properties": {"ok": {"const": True}}}
+
     def problems(self, value):
         return [] if value == {"ok": True} else ["`ok` is missing"]
 
@@ -18,12 +22,14 @@ def test_a_question_waits_for_an_answer_that_fits_its_form() -> None:
     after = stage("after", input=Says(lambda scope: scope["task"]["ask"]["result"]))
     scene = Scene(sequence(inquiry(prompt=prompt), after)).start()
     assert scene.status == "waiting"
-    assert scene.data("InquiryAsked")["prompt"] == "size 3?"
+    asked = scene.data("InquiryAsked")
+    assert (asked["prompt"], asked["schema"]) == ("size 3?", Form.document)
     refused = scene.answer("ask", {})
     assert (refused.ok, refused.code) == (False, "invalid_request")
     assert scene.status == "waiting"
     assert not scene.approve("ask").ok
     assert scene.answer("ask", {"ok": True}).ok
+    assert scene.attempt("ask-1-0").input == {"prompt": "size 3?", "schema": Form.document}
     assert scene.attempt("after-1-0").input == {"ok": True}
     late = scene.answer("ask", {"ok": True})
     assert (late.ok, late.code) == (False, "conflict")

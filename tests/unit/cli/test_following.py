@@ -1,0 +1,89 @@
+"""An instance that is followed: why it stands is said, and the time that it is given ends."""
+
+import pytest
+import typer
+
+from sagabus.cli import follow
+from sagabus.cli.client import Api
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch):
+    for name in ("_QUIET_S", "_FIRST_S", "_POLL_S"):
+        monkeypatch.setattr(follow, name, 0.02)
+
+
+def until_ended(follower):
+    return follower.until_ended()
+
+
+def to_the_last_entry(follower):
+    for _ in follower.entries():
+        pass
+
+
+FOLLOWING = pytest.mark.parametrize("go", [until_ended, to_the_last_entry])
+
+
+@FOLLOWING
+def test_why_it_stands_is_said_once_and_the_time_ends(remote, capsys, go):
+    remote.do(remote.orchestrator.start("release", id="run-1"))
+    with pytest.raises(typer.Exit) as ended:
+        go(follow.Follower(Api(remote.url), "run-1", timeout_s=0.6))
+    assert ended.value.exit_code == follow.TIMED_OUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "stage 'publish' of 'release' waits for approval (Ship it?); "
+        "next: sagabus approve run-1 publish, or sagabus reject run-1 publish --reason TEXT",
+        "run-1 has not ended in 600 ms; it goes on: sagabus watch run-1",
+    ]
+    assert remote.orchestrator.states["run-1"].row.status == "waiting"
+
+
+@FOLLOWING
+def test_another_cause_is_said_too(remote, capsys, monkeypatch, go):
+    remote.do(remote.orchestrator.start("release", id="run-1"))
+    tell = follow.Follower._stands
+    looks = 0
+
+    def stands(follower):
+        nonlocal looks
+        tell(follower)
+        looks += 1
+        if looks == 2:
+            remote.do(remote.orchestrator.approve_stage("run-1", "publish"))
+        if looks == 4:
+            remote.do(remote.orchestrator.succeed("run-1"))
+
+    monkeypatch.setattr(follow.Follower, "_stands", stands)
+    go(follow.Follower(Api(remote.url), "run-1"))
+    approval, no_agent = capsys.readouterr().err.splitlines()
+    assert "waits for approval" in approval
+    assert no_agent.startswith("no agent of role 'devops' is alive")
+    assert no_agent.endswith("next: start an agent of role devops")
+
+
+def test_what_is_worked_on_and_what_it_waits_for_below():
+    running = {"id": "i1", "is_standing": False, "causes": [], "below": []}
+    assert follow._standing_cause(running) is None
+    stuck = {"cause": "no_agent", "is_standing": True}
+    child = {"id": "c1", "is_standing": True, "causes": [stuck], "below": []}
+    calls = {"cause": "sub_workflow", "is_standing": False}
+    above = {"id": "i1", "is_standing": True, "causes": [calls], "below": [running, child]}
+    assert follow._standing_cause(above) == {**stuck, "id": "c1"}
+
+
+def test_a_time_is_for_waiting(sagabus, remote):
+    found = sagabus("start", "release", "--timeout", "2m", "--url", remote.url)
+    assert found.returncode == 2
+    assert "--timeout: belongs to --wait" in found.stderr
+    found = sagabus("watch", "run-1", "--timeout", "soon", "--url", remote.url)
+    assert found.returncode == 2
+    assert "soon" in found.stderr
+
+
+def test_the_exit_code_says_that_the_time_is_up(sagabus, remote):
+    found = sagabus("start", "release", "--wait", "--timeout", "0.1s", "--url", remote.url)
+    assert found.returncode == 4
+    assert "it goes on: sagabus watch" in found.stderr
