@@ -59,22 +59,17 @@ class Api:
             TimeoutError: there was none for ``quiet_s``; ask again then, too.
         """
         url = self._url()
-        with (
-            _explained(url),
-            _http(quiet_s) as http,
-            http.stream(
-                "GET",
-                f"{url}{EXECUTIONS}/{_quoted(instance)}/events",
-                headers={"Last-Event-ID": str(after)},
-            ) as reply,
-        ):
-            if reply.status_code == httpx.codes.NO_CONTENT:
-                return
-            if reply.is_error:
-                reply.read()
-                _refuse(reply)
+        path = f"{url}{EXECUTIONS}/{_quoted(instance)}/events"
+        headers = {"Last-Event-ID": str(after)}
+        with _explained(url), _http(quiet_s) as http:
             try:
-                yield from _entries(reply.iter_lines(), url)
+                with http.stream("GET", path, headers=headers) as reply:
+                    if reply.status_code == httpx.codes.NO_CONTENT:
+                        return
+                    if reply.is_error:
+                        reply.read()
+                        _refuse(reply)
+                    yield from _entries(reply.iter_lines(), url)
             except httpx.ReadTimeout:
                 raise TimeoutError from None
 

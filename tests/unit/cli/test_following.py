@@ -26,17 +26,28 @@ FOLLOWING = pytest.mark.parametrize("go", [until_ended, to_the_last_entry])
 
 
 @FOLLOWING
-def test_why_it_stands_is_said_once_and_the_time_ends(remote, capsys, go):
+def test_why_it_stands_is_said_once_and_the_time_ends(remote, capsys, monkeypatch, go):
     remote.do(remote.orchestrator.start("release", id="run-1"))
+    tell = follow.Follower._stands
+    looks = 0
+
+    def stands(follower):
+        nonlocal looks
+        tell(follower)
+        looks += 1
+        if looks == 3:
+            follower._began -= 120
+
+    monkeypatch.setattr(follow.Follower, "_stands", stands)
     with pytest.raises(typer.Exit) as ended:
-        go(follow.Follower(Api(remote.url), "run-1", timeout_s=0.6))
+        go(follow.Follower(Api(remote.url), "run-1", timeout_s=120))
     assert ended.value.exit_code == follow.TIMED_OUT
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
         "stage 'publish' of 'release' waits for approval (Ship it?); "
         "next: sagabus approve run-1 publish, or sagabus reject run-1 publish --reason TEXT",
-        "run-1 has not ended in 600 ms; it goes on: sagabus watch run-1",
+        "run-1 has not ended in 2 min 00 s; it goes on: sagabus watch run-1",
     ]
     assert remote.orchestrator.states["run-1"].row.status == "waiting"
 
