@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import yaml
 
+from sagabus.definitions.field_types import is_role
 from sagabus.definitions.packs import PACK_FILE
 from sagabus.definitions.source_file import MAX_FILE_BYTES, YAML_SUFFIXES
 from sagabus.definitions.yaml_file import parse_yaml
@@ -49,8 +50,26 @@ def pack_of(path: Path) -> Path:
     for directory in around:
         if (directory / PACK_FILE).is_file():
             return directory
-    name = around[-1].resolve().name
-    raise ConfigError(f"belongs to no pack; write {PACK_FILE} with ref: {name}", path=path)
+    directory = around[-1] if around[0].name == "workflows" else around[0]
+    name = _pack_in(path) or directory.resolve().name
+    homes = [one.resolve().name for one in around]
+    # A pack is called what its directory is called.
+    moved = "" if name in homes else f"move it to {name}/workflows, and "
+    file = f"{name}/{PACK_FILE}" if moved else PACK_FILE
+    raise ConfigError(f"belongs to no pack; {moved}write {file} with ref: {name}", path=path)
+
+
+def _pack_in(path: Path) -> str | None:
+    """The pack that the first workflow of a file says that it is in."""
+    if path.is_dir():
+        return None
+    try:
+        documents = parse_yaml(read_text(path, MAX_FILE_BYTES, _TOO_LARGE), path)
+    except ConfigError:
+        return None  # which is not what is wrong in the first place
+    tables = [one.data for one in documents if isinstance(one.data, dict)]
+    names = (str(one.get("ref", one.get("name", ""))).partition(".") for one in tables)
+    return next((pack for pack, dot, _ in names if dot and is_role(pack)), None)
 
 
 def split(text: str) -> list[tuple[int, str]]:

@@ -1,13 +1,13 @@
 """Turns what pydantic found into sentences for operators, each with its file and line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sagabus.definitions.keys import TABLES
+from sagabus.definitions.keys import TABLES, nearest
 from sagabus.definitions.source_file import KeyPath, SourceFile
 from sagabus.definitions.syntax import in_syntax, unknown_among, unknown_in
 from sagabus.errors import DefinitionError
@@ -85,13 +85,30 @@ def explain(
     """
     fields = {} if model is None else model.model_fields
     known = tuple(field.alias or name for name, field in fields.items()) or None
-    mistakes = error.errors(include_url=False)
+    mistakes = _unguessed(error.errors(include_url=False), place, known)
     found = [_explain(details, place, known) for details in mistakes[:_MAX_PROBLEMS]]
     if len(mistakes) > _MAX_PROBLEMS:
         found.append(
             place.error(f"... and {len(mistakes) - _MAX_PROBLEMS} more mistakes like these")
         )
     return found
+
+
+def _unguessed(
+    mistakes: list[ErrorDetails], place: Place, known: tuple[str, ...] | None
+) -> list[ErrorDetails]:
+    """``mistakes`` without the keys that are missing only because they are misspelt."""
+    if all(one["type"] != "missing" for one in mistakes) or len(mistakes) > _MAX_PROBLEMS:
+        return mistakes
+    misspelt = {
+        (*around, nearest(str(last), known or TABLES[_words(place.at(*around).path)].model_fields))
+        for *around, last in (one["loc"] for one in mistakes if one["type"] == "extra_forbidden")
+    }
+    return [one for one in mistakes if one["type"] != "missing" or one["loc"] not in misspelt]
+
+
+def _words(path: Iterable[str | int]) -> tuple[str, ...]:
+    return tuple(key for key in path if isinstance(key, str))
 
 
 def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None) -> DefinitionError:
@@ -104,8 +121,9 @@ def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None)
         case "missing":
             # The table's own line: the key has none.
             example = ' = ["role"]' if last == "agents" else ""
+            word = here.source.words.get(here.path, last)
             return here.error(
-                f"`{last}` is missing; write {last}{example or ' = ...'}", is_whole=True
+                f"`{word}` is missing; write {word}{example or ' = ...'}", is_whole=True
             )
         case "sagabus":
             return here.error(details["msg"], is_whole=details["msg"].startswith("`"))
@@ -131,12 +149,11 @@ def _unknown(here: Place, known: tuple[str, ...] | None) -> str:
     *around, last = here.path
     if known is not None:
         return unknown_among(str(last), known)
-    table = tuple(key for key in around if isinstance(key, str))
-    return unknown_in(table, str(last), here.source.syntax)
+    return unknown_in(_words(around), str(last), here.source.syntax)
 
 
 def _wrong_kind(here: Place, kind: str, value: Any) -> str:
-    place = tuple(key for key in here.path if isinstance(key, str))
+    place = _words(here.path)
     is_toml = here.source.syntax == "toml"
     if isinstance(value, dict) and kind == "list_type" and place in TABLES:
         written = f"[[{'.'.join(place)}]]" if is_toml else "a dash before each of them"

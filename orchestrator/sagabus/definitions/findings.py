@@ -3,13 +3,16 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sagabus.core.definition import Definition, StageKind
 from sagabus.definitions.actions import Carrier
 from sagabus.definitions.explain import Place
 from sagabus.definitions.flow import Flow
+from sagabus.definitions.keys import nearest
+from sagabus.definitions.meant import flow_as_meant
 from sagabus.definitions.models import ChildModel, LimitsModel, StageModel, WorkflowModel
+from sagabus.definitions.source_file import KeyPath
 from sagabus.errors import DefinitionError
 
 #: Names that one sentence lists.
@@ -71,13 +74,13 @@ class Located:
 
 @dataclass(frozen=True)
 class Subject:
-    """A workflow under examination, as far as it is well-formed."""
+    """A workflow under examination, as far as it is sound."""
 
     place: Place
-    #: None: its shape is wrong, which has been said.
-    model: WorkflowModel | None
-    #: Its well-formed stages, by position.
-    stages: Mapping[int, StageModel]
+    #: What is sound of it.
+    model: WorkflowModel
+    #: Places in it whose value is not known, which has been said: no rule draws on that.
+    unknown: frozenset[KeyPath] = frozenset()
     limits: LimitsModel = field(default_factory=LimitsModel)
     #: By stage, as far as the action is known.
     carriers: Mapping[str, Carrier] = field(default_factory=dict)
@@ -88,12 +91,12 @@ class Subject:
 
     @cached_property
     def located(self) -> tuple[Located, ...]:
-        """Every well-formed stage, those of a block after it."""
+        """Every stage, those of a block after it."""
         return tuple(self._located())
 
     @cached_property
     def written(self) -> tuple[tuple[Place, str], ...]:
-        """The name of every stage as it is written, whether or not the stage is well-formed."""
+        """The name of every stage as it is written, whether or not it is sound."""
         return tuple(_names(self.place.at("stages")))
 
     @cached_property
@@ -103,27 +106,30 @@ class Subject:
 
     @cached_property
     def on_end(self) -> str | None:
-        """The stage that runs at the end, as written."""
-        name = self.place.at("on_end").value
-        return name if isinstance(name, str) else None
+        """The stage that runs at the end, or the one that is meant by what is written."""
+        name = self.model.on_end
+        if name is None or name in self.names:
+            return name
+        return nearest(name, [stage.name for stage in self.model.stages])
 
     @cached_property
     def targets(self) -> frozenset[str]:
-        """Names that routes can lead to, those of stages that are not well-formed too."""
+        """Names that routes can lead to."""
         inner = {each.stage.name for each in self.located if each.block is not None}
         return frozenset(self.names) - inner - {self.on_end or ""}
 
     @cached_property
-    def flow(self) -> Flow | None:
-        """The graph, where every stage is well-formed and has a name of its own."""
-        stages = self.place.at("stages").value
-        is_whole = isinstance(stages, list) and len(self.stages) == len(stages)
-        if not is_whole or len(set(self.names)) < len(self.names):
-            return None
-        order: Literal["written", "graph"] = "written"
-        if self.place.at("order").value == "graph":
-            order = "graph"
-        return Flow(tuple(self.stages.values()), order, self.on_end)
+    def flow(self) -> Flow:
+        """The graph; targets that do not exist stand for those that are most likely meant."""
+        return flow_as_meant(self.model, self.on_end, self.targets, self.unknown)
+
+    def lacks(self, place: Place, *keys: str) -> bool:
+        """Whether one of ``keys`` in the table at ``place`` is not known."""
+        if not self.unknown:
+            return False
+        here = place.path[len(self.place.path) :]
+        around = (here[:end] in self.unknown for end in range(1, len(here) + 1))
+        return any(around) or any((*here, key) in self.unknown for key in keys)
 
     def kind_of(self, stage: ChildModel) -> StageKind | None:
         """What carries ``stage`` out, None where that is not known."""
@@ -141,7 +147,7 @@ class Subject:
         return stage.has_compensation
 
     def _located(self) -> Iterator[Located]:
-        for index, stage in self.stages.items():
+        for index, stage in enumerate(self.model.stages):
             here = self.place.at("stages", index)
             yield Located(here, stage)
             for number, child in enumerate(stage.stages or ()):

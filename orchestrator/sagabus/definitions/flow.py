@@ -3,7 +3,7 @@
 Reads the models as they stand: targets that name no stage are lint's to report, and are no edges.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -59,6 +59,10 @@ class Flow:
     stages: Sequence[StageModel]
     order: Literal["written", "graph"]
     on_end: str | None = None
+    #: Of a workflow with mistakes: stages that may lead to others, too.
+    unsure: frozenset[str] = frozenset()
+    #: And stages that others may lead to, too, or that may wait for less.
+    unplaced: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, workflow: WorkflowModel) -> "Flow":
@@ -175,13 +179,24 @@ class Flow:
             return len(set(stage.needs))
         return len(self.arms[stage.name]) if stage.join == "all" else stage.join
 
-    def startable(self) -> frozenset[str]:
-        """Stages that can start at all: led to from the entry, a join by enough of its arms."""
-        found = set(self.entry)
+    def is_sure_before(self, name: str) -> bool:
+        """True when what leads to the stage is known: mistakes stand elsewhere, or behind it."""
+        return all(one == name or one in self.reach[name] for one in self.unsure) and not any(
+            name in self.reach[one] for one in self.unplaced if one in self.reach
+        )
+
+    def startable(self, also: Collection[str] = ()) -> frozenset[str]:
+        """Stages that can start at all: led to from the entry, a join by enough of its arms.
+
+        ``also``: stages that are taken to start, besides those that are ``unplaced``.
+        """
+        found = {*self.entry, *((self.unplaced | {*also}) & self.by_name.keys())}
         open_ = list(found)
         fired: dict[str, set[str]] = {}
         while open_:
             source = open_.pop()
+            if source in self.unsure:
+                return frozenset(self.by_name)
             for target in self.successors[source]:
                 arrived = fired.setdefault(target, set())
                 arrived.add(source)

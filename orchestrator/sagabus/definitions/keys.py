@@ -79,8 +79,14 @@ def unknown_key(place: tuple[str, ...], key: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``; did you mean "x"?``, or nothing when no known word is near."""
+    near = nearest(word, known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that ``word`` is most likely to stand for, None when none is near."""
     near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    return near[0] if near else None
 
 
 def _elsewhere(table: type[BaseModel], key: str) -> str | None:

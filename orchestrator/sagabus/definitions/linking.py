@@ -14,10 +14,11 @@ from sagabus.core.definition import Definition
 from sagabus.definitions.actions import ActionMetadata, Carrier, UnknownActionError, carrier_of
 from sagabus.definitions.compile import compile_workflow
 from sagabus.definitions.explain import Place
-from sagabus.definitions.findings import EnoughFoundError, Findings, Subject
+from sagabus.definitions.findings import EnoughFoundError, Findings, Located, Subject
 from sagabus.definitions.lint import lint_workflow
 from sagabus.definitions.models import EngineModel, StageModel, WorkflowModel
 from sagabus.definitions.snapshot import Links, depth_of
+from sagabus.definitions.source_file import KeyPath
 from sagabus.errors import DefinitionError
 
 __all__ = ["ActionMetadata", "Linked", "WorkflowSource", "link"]
@@ -28,10 +29,10 @@ class WorkflowSource:
     """A workflow as it was read from a file."""
 
     place: Place
-    #: None: its shape is wrong, which whoever read it has said.
-    model: WorkflowModel | None
-    #: Its well-formed stages, by position; of a broken workflow these are checked all the same.
-    stages: Mapping[int, StageModel]
+    #: What is sound of it; its name is ``name``.
+    model: WorkflowModel
+    #: Places in it whose value is not known: something is wrong, which whoever read it has said.
+    unknown: frozenset[KeyPath] = frozenset()
     #: Settings of its pack, empty where it is in none; None: its pack is not known here, and any
     #: name of a setting is taken.
     pack_config: Mapping[str, Any] | None = field(default_factory=dict)
@@ -85,6 +86,17 @@ class _Call:
     workflow: str
     #: None: it stands in no file.
     place: Place | None
+
+
+def _is_carrier_unknown(subject: Subject, located: Located) -> bool:
+    """Whether what is left out of a stage could be what carries it out."""
+    stage, here = located.stage, located.place
+    if isinstance(stage, StageModel) and stage.is_block:
+        return False
+    keys = (
+        ("type", "stages") if stage.agents is not None else ("type", "stages", "agents", "action")
+    )
+    return subject.lacks(here, *keys)
 
 
 class _Linking:
@@ -146,7 +158,7 @@ class _Linking:
         subject = Subject(
             source.place,
             source.model,
-            source.stages,
+            source.unknown,
             limits=self._engine.limits,
             carriers=carriers,
             children=children,
@@ -156,16 +168,18 @@ class _Linking:
         self.found.extend(findings)
         if findings.problems or source in self._faulty or len(children) < len(called):
             return
-        if source.model is not None and self._named[source.model.name] is source:
+        if not source.unknown and self._named[source.model.name] is source:
             links = Links(carriers, children, source.pack_config or {})
             self._add(compile_workflow(source.model, self._engine, links))
 
     def _resolve(self, source: WorkflowSource) -> None:
         """Find out what the stages' actions stand for."""
-        subject = Subject(source.place, source.model, source.stages)
+        subject = Subject(source.place, source.model, source.unknown)
         carriers = self._carriers[source] = {}
         calls = []
         for located in subject.located:
+            if _is_carrier_unknown(subject, located):
+                continue
             try:
                 carrier = carrier_of(located.stage, self._actions, self._known)
             except UnknownActionError as error:

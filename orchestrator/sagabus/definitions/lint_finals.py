@@ -19,7 +19,7 @@ _AFTER_SUCCESS: Final[frozenset[Cause]] = frozenset({"success", "complete", "nex
 
 def check_order(subject: Subject, flow: Flow, found: Findings) -> None:
     """Name every stage that can run after a final one has succeeded, and is not final."""
-    places = {stage.name: index for index, stage in subject.stages.items()}
+    places = {stage.name: index for index, stage in enumerate(subject.model.stages)}
     for name, final in _followers(subject, flow):
         stage = flow.by_name[name]
         here = subject.place.at("stages", places[name])
@@ -68,7 +68,9 @@ def _not_final(subject: Subject, here: Place, stage: ChildModel) -> Iterator[tup
         for number, one in enumerate(stage.stages):
             yield from _not_final(subject, here.at("stages", number), one)
         return
-    child = _child(subject, stage)
+    carrier, child = subject.carriers.get(stage.name), _child(subject, stage)
+    if carrier is None or (carrier.workflow is not None and child is None):
+        return  # it is not known what it does
     if child is not None:
         rest = [
             one.name
@@ -77,5 +79,5 @@ def _not_final(subject: Subject, here: Place, stage: ChildModel) -> Iterator[tup
         ]
         if rest:
             yield here, f'"{rest[0]}" of sub-workflow "{child.name}"'
-    elif stage.classification != "final":
+    elif stage.classification != "final" and not subject.lacks(here, "classification"):
         yield here, "it"

@@ -20,21 +20,18 @@ _NOT_AT_THE_END = (
 
 def lint_graph(subject: Subject, found: Findings) -> None:
     """Check how the stages of a workflow are connected."""
-    for index, stage in subject.stages.items():
+    for index, stage in enumerate(subject.model.stages):
         here = subject.place.at("stages", index)
         _check_targets(here, stage, subject, found)
-        _check_decision(here, stage, found)
+        _check_decision(here, stage, subject, found)
     flow = subject.flow
-    if flow is None:
-        return
-    before = len(found.problems)
     _check_end(subject, flow, found)
-    _check_joins(subject, flow, found)
-    if len(found.problems) == before and not _has_unknown_targets(flow):
-        # Else what cannot start only follows from what is said already.
-        _check_startable(subject, flow, found)
-        _check_exclusive_arms(subject, flow, found)
-        check_order(subject, flow, found)
+    # That such a join cannot be satisfied only follows from what is said of it already.
+    wrong = _check_joins(subject, flow, found)
+    _check_startable(subject, flow, wrong, found)
+    _check_exclusive_arms(subject, flow, wrong, found)
+    check_order(subject, flow, found)
+    if not (wrong or flow.unsure or flow.unplaced):
         _warn_of_diamonds(subject, flow, found)
 
 
@@ -76,9 +73,11 @@ def _target_problem(target: str, subject: Subject) -> str | None:
     return f'there is no stage "{target}"{hint or f"; there are {quoted(known)}, end and fail"}'
 
 
-def _check_decision(here: Place, stage: StageModel, found: Findings) -> None:
+def _check_decision(here: Place, stage: StageModel, subject: Subject, found: Findings) -> None:
     choices = stage.decision or ()
     for index, choice in enumerate(choices):
+        if subject.lacks(here.at("decision", index), "when", "next", "default"):
+            continue
         if problem := _choice_problem(choice, is_last=index == len(choices) - 1):
             found.add(here.at("decision", index), problem)
     if stage.decision is not None and stage.on_success is not None:
@@ -98,22 +97,14 @@ def _choice_problem(choice: ChoiceModel, *, is_last: bool) -> str | None:
 
 
 def _check_end(subject: Subject, flow: Flow, found: Findings) -> None:
-    if flow.on_end is None:
+    written, top = subject.model.on_end, [stage.name for stage in flow.stages]
+    if written is not None and written not in top:
+        hint = did_you_mean(written, top) or f"; there are {quoted(top)}"
+        found.add(subject.place.at("on_end"), f'there is no stage "{written}"{hint}')
+    if flow.on_end not in top:
         return
-    here = next(
-        (
-            subject.place.at("stages", index)
-            for index, stage in subject.stages.items()
-            if stage.name == flow.on_end
-        ),
-        None,
-    )
-    if here is None:
-        top = [stage.name for stage in flow.stages]
-        hint = did_you_mean(flow.on_end, top) or f"; there are {quoted(top)}"
-        found.add(subject.place.at("on_end"), f'there is no stage "{flow.on_end}"{hint}')
-        return
-    stage = next(stage for stage in flow.stages if stage.name == flow.on_end)
+    index = top.index(flow.on_end)
+    here, stage = subject.place.at("stages", index), subject.model.stages[index]
     for key in _NOT_AT_THE_END:
         if getattr(stage, key):
             found.add(here.at(key), "the stage of on_end just runs at the end; leave it out")
@@ -123,16 +114,22 @@ def _check_end(subject: Subject, flow: Flow, found: Findings) -> None:
         found.add(here.at("action"), "at the end nobody is asked; write another action")
 
 
-def _check_joins(subject: Subject, flow: Flow, found: Findings) -> None:
+def _check_joins(subject: Subject, flow: Flow, found: Findings) -> frozenset[str]:
+    """Check what waits for several stages; gives those that do so in a wrong way."""
     named = dict(_first_namings(flow))
-    for index, stage in subject.stages.items():
+    wrong: set[str] = set()
+    for index, stage in enumerate(subject.model.stages):
         here = subject.place.at("stages", index)
         if stage.name not in flow.by_name:
             continue
+        before = len(found.problems)
         if stage.needs is not None:
             _check_needs(here, stage, named, found)
-        elif stage.join is not None:
+        elif stage.join is not None and flow.is_sure_before(stage.name):
             _check_join(here, stage, flow.arms[stage.name], found)
+        if len(found.problems) > before:
+            wrong.add(stage.name)
+    return frozenset(wrong)
 
 
 def _first_namings(flow: Flow) -> Iterator[tuple[str, str]]:
@@ -168,30 +165,15 @@ def _check_join(here: Place, stage: StageModel, arms: Sequence[str], found: Find
         )
 
 
-def _has_unknown_targets(flow: Flow) -> bool:
-    named = {target for stage in flow.by_name.values() for _, target in _pairs(stage)}
-    return not named <= {*flow.by_name, *RESERVED}
-
-
-def _pairs(stage: StageModel) -> Iterator[tuple[str, str]]:
-    for key in ROUTE_KEYS:
-        for route in getattr(stage, key) or ():
-            yield from ((key, target) for target in route.do)
-    yield from (("decision", choice.target) for choice in stage.decision or () if choice.target)
-    yield from (("needs", need) for need in stage.needs or ())
-
-
-def _check_startable(subject: Subject, flow: Flow, found: Findings) -> None:
-    if not flow.stages:
-        return  # which the model says
-    if not flow.entry:
+def _check_startable(subject: Subject, flow: Flow, wrong: frozenset[str], found: Findings) -> None:
+    startable = flow.startable(wrong)
+    if not startable:
         found.add(
             subject.place.at("stages"),
             "no stage can start: each is led to by another one, or needs one",
         )
         return
-    startable = flow.startable()
-    for index, stage in subject.stages.items():
+    for index, stage in enumerate(subject.model.stages):
         if stage.name in startable or stage.name not in flow.by_name:
             continue
         here = subject.place.at("stages", index)
@@ -219,9 +201,13 @@ def _advice(flow: Flow, stage: StageModel) -> str:
     return f'; "{before}", which stands before it, has routes of its own: name it there'
 
 
-def _check_exclusive_arms(subject: Subject, flow: Flow, found: Findings) -> None:
-    places = {stage.name: index for index, stage in subject.stages.items()}
+def _check_exclusive_arms(
+    subject: Subject, flow: Flow, wrong: frozenset[str], found: Findings
+) -> None:
+    places = {stage.name: index for index, stage in enumerate(subject.model.stages)}
     for join, fork, (one, two) in find_conflicts(flow):
+        if join in wrong or not flow.is_sure_before(join):
+            continue
         key = "needs" if flow.by_name[join].needs is not None else "join"
         found.add(
             subject.place.at("stages", places[join], key),
@@ -231,7 +217,7 @@ def _check_exclusive_arms(subject: Subject, flow: Flow, found: Findings) -> None
 
 
 def _warn_of_diamonds(subject: Subject, flow: Flow, found: Findings) -> None:
-    places = {stage.name: index for index, stage in subject.stages.items()}
+    places = {stage.name: index for index, stage in enumerate(subject.model.stages)}
     for target, fork in find_diamonds(flow):
         arms = quoted(flow.arms[target])
         begins = f'"{fork}" starts both ways here' if fork else "both ways start at the beginning"

@@ -16,12 +16,10 @@ def lint_saga(subject: Subject, found: Findings) -> None:
     A handler that leads on to ``fail`` somewhere is taken to know what it does.
     """
     flow = subject.flow
-    if flow is None:
-        return
     undone = [stage.name for stage in flow.by_name.values() if subject.has_effects(stage)]
     if not undone:
         return
-    for index, stage in subject.stages.items():
+    for index, stage in enumerate(subject.model.stages):
         if stage.name not in flow.by_name:
             continue
         standing = [

@@ -39,13 +39,13 @@ def lint_stages(subject: Subject, found: Findings) -> None:
         if stage.name in RESERVED:
             found.add(here.at("name"), f'"{stage.name}" is a target of its own; take another name')
         _check_kind(subject, located, found)
-        _check_block(here, stage, found)
+        _check_block(here, stage, subject, found)
         _check_items(here, stage, subject, found)
         _check_undo(subject, located, found)
         _check_final(subject, located, found)
-        for place, problem in _gate_problems(here, stage):
+        for place, problem in _gate_problems(here, stage, subject):
             found.add(place, problem)
-        if stage.max_parallel > 1 and not stage.parallel:
+        if stage.max_parallel > 1 and not stage.parallel and not subject.lacks(here, "parallel"):
             found.doubt(here.at("max_parallel"), "has no effect without parallel = true")
 
 
@@ -61,8 +61,8 @@ def _check_kind(subject: Subject, located: Located, found: Findings) -> None:
         found.add(here.at(*path), problem)
 
 
-def _check_block(here: Place, stage: ChildModel, found: Findings) -> None:
-    if not isinstance(stage, StageModel):
+def _check_block(here: Place, stage: ChildModel, subject: Subject, found: Findings) -> None:
+    if not isinstance(stage, StageModel) or subject.lacks(here, "type", "stages"):
         return
     if stage.type is not None and stage.stages is None:
         found.add(here.at("type"), "there is nothing to run together; write `stages` in it")
@@ -73,7 +73,7 @@ def _check_block(here: Place, stage: ChildModel, found: Findings) -> None:
 def _check_items(here: Place, stage: ChildModel, subject: Subject, found: Findings) -> None:
     if stage.with_items is None:
         for key in _LIST_KEYS:
-            if getattr(stage, key) is not None:
+            if getattr(stage, key) is not None and not subject.lacks(here, "with_items"):
                 found.add(here.at(key), "has no effect without with_items; leave it out")
         return
     if stage.agents is not None and len(stage.agents) > 1:
@@ -100,13 +100,19 @@ def _check_undo(subject: Subject, located: Located, found: Findings) -> None:
     if (
         stage.classification == "compensatable"
         and not stage.has_compensation
-        and kind != "workflow"
+        and kind not in {"workflow", None}
+        and not subject.lacks(here, "compensation", "compensation_agents")
     ):
         found.add(
             here.at("classification"),
             'a compensatable stage needs a compensation; write compensation_agents = ["role"]',
         )
-    if kind == "core" and stage.compensation is not None and stage.compensation_agents is None:
+    if (
+        kind == "core"
+        and stage.compensation is not None
+        and stage.compensation_agents is None
+        and not subject.lacks(here, "compensation_agents")
+    ):
         found.add(
             here.at("compensation"),
             'nobody is there to undo it; write compensation_agents = ["role"]',
@@ -120,7 +126,11 @@ def _check_undo(subject: Subject, located: Located, found: Findings) -> None:
 def _check_final(subject: Subject, located: Located, found: Findings) -> None:
     here, stage = located.place, located.stage
     if stage.classification != "final":
-        if stage.idempotent is not None and subject.kind_of(stage) in {"agents", "core", None}:
+        if (
+            stage.idempotent is not None
+            and subject.kind_of(stage) in {"agents", "core", None}
+            and not subject.lacks(here, "classification")
+        ):
             problem = 'is for final stages alone; leave it out, or write classification = "final"'
             found.add(here.at("idempotent"), problem)
         return
@@ -136,10 +146,10 @@ def _check_final(subject: Subject, located: Located, found: Findings) -> None:
         found.add(here.at("classification"), problem)
 
 
-def _gate_problems(here: Place, stage: ChildModel) -> Iterator[tuple[Place, str]]:
+def _gate_problems(here: Place, stage: ChildModel, subject: Subject) -> Iterator[tuple[Place, str]]:
     if stage.approval is None:
         return
-    if stage.approval_required is None:
+    if stage.approval_required is None and not subject.lacks(here, "approval_required"):
         yield (
             here.at("approval"),
             "nothing asks for this approval; write approval_required = true (or false)",

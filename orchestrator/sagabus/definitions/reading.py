@@ -15,9 +15,10 @@ from pydantic import BaseModel, ValidationError
 from sagabus.definitions.explain import Place, explain
 from sagabus.definitions.findings import MAX_FINDINGS
 from sagabus.definitions.linking import WorkflowSource
-from sagabus.definitions.models import EngineModel, FileModel, StageModel, WorkflowModel
+from sagabus.definitions.models import EngineModel, FileModel, WorkflowModel
 from sagabus.definitions.pack import Pack, Scan
 from sagabus.definitions.packs import PACK_FILE, scan_packs
+from sagabus.definitions.sound import sound_part
 from sagabus.definitions.source_file import YAML_SUFFIXES, SourceFile
 from sagabus.definitions.source_size import too_many
 from sagabus.definitions.toml_file import read_toml
@@ -113,14 +114,10 @@ def workflow_source(
         )
         return None
     config = reading.config_for(str(raw.get("name")))
-    model = _valid(WorkflowModel, raw)
-    if model is not None:
-        return WorkflowSource(place, model, dict(enumerate(model.stages)), config)
-    problems += _problems_of(WorkflowModel, raw, place)
-    sound = {
-        number: stage for number, one in enumerate(written) if (stage := _valid(StageModel, one))
-    }
-    return WorkflowSource(place, None, sound, config)
+    model, unknown = sound_part(raw)
+    if model is None or unknown:
+        problems += _problems_of(WorkflowModel, raw, place)
+    return None if model is None else WorkflowSource(place, model, unknown, config)
 
 
 def _count(stages: list[Any]) -> int:
@@ -327,7 +324,7 @@ def _check_gates(main: SourceFile, reading: Reading) -> None:
     gated = [
         f"{one.model.name}.{stage.name}"
         for one in reading.workflows
-        if one.model
+        if not one.unknown
         for stage in one.model.all_stages()
         if stage.approval_required
     ]

@@ -85,10 +85,20 @@ class Beside:
         in_files = {one.name for one in reading.workflows}
         #: By name; a file of the same name wins.
         self._kept: dict[str, tuple[RegisteredSource, WorkflowSource]] = {}
+        #: What is wrong with the shape of some of these: they stay until the rest is known, too.
+        self._wrong: dict[str, list[ConfigError]] = {}
         for document in registered:
-            source = self._read(document)
-            if source is not None and source.name is not None and source.name not in in_files:
-                self._keep(document, source, source.name)
+            source, problems = self._read(document)
+            name = source.name if source else None
+            if source is None or name is None or name in in_files or name in self._kept:
+                if name in self._kept and source is not None:
+                    problems.append(source.place.at("name").error(f'"{name}" is registered twice'))
+                if problems:
+                    known_as = document.known_as if source is None else name
+                    self.refused.append(Refused(document, known_as, problems))
+            else:
+                self._kept[name] = (document, source)
+                self._wrong |= {name: problems} if problems else {}
 
     def sources(self) -> list[WorkflowSource]:
         """All workflows, those of files first."""
@@ -101,7 +111,7 @@ class Beside:
     def refuse(self, problems: Sequence[DefinitionError]) -> bool:
         """Leave out whatever has one of ``problems``, or calls what is left out; False: nothing."""
         kept = [source for _, source in self._kept.values()]
-        by_name: dict[str, list[ConfigError]] = {}
+        by_name, self._wrong = self._wrong, {}
         for problem in (*problems, *self.calls_of_refused(kept)):
             name = problem.workflow
             if name in self._kept and problem.path == str(self._kept[name][0].path):
@@ -118,31 +128,18 @@ class Beside:
                 if action in gone:
                     yield place.error(f'the registered workflow "{action}" cannot be in force')
 
-    def _read(self, document: RegisteredSource) -> WorkflowSource | None:
+    def _read(self, document: RegisteredSource) -> tuple[WorkflowSource | None, list[ConfigError]]:
+        """What ``document`` holds, as far as it is sound, and what is wrong with its shape."""
         try:
             read = document.read()
         except InvalidConfigError as error:
-            self.refused.append(Refused(document, document.known_as, list(error.problems)))
+            return None, list(error.problems)
         except ConfigError as error:
-            self.refused.append(Refused(document, document.known_as, [error]))
-        else:
-            problems = read.problems
-            if excess := too_many(read.source.data):
-                problem = ConfigError(excess, path=document.path)
-                self.refused.append(Refused(document, document.known_as, [problem]))
-                return None
-            source = workflow_source(Place(read.source, ("workflows", 0)), self._reading, problems)
-            if not problems:
-                return source
-            self.refused.append(Refused(document, source.name if source else None, problems))
-        return None
-
-    def _keep(self, document: RegisteredSource, source: WorkflowSource, name: str) -> None:
-        if name in self._kept:
-            problem = source.place.at("name").error(f'"{name}" is registered twice')
-            self.refused.append(Refused(document, name, [problem]))
-        else:
-            self._kept[name] = (document, source)
+            return None, [error]
+        if excess := too_many(read.source.data):
+            return None, [ConfigError(excess, path=document.path)]
+        place = Place(read.source, ("workflows", 0))
+        return workflow_source(place, self._reading, read.problems), read.problems
 
 
 def _parse_yaml(text: str, path: Path) -> list[YamlDocument]:
@@ -175,7 +172,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _calls(source: WorkflowSource) -> Iterator[tuple[Place, str]]:
     """Every action that a stage names without saying who serves it."""
-    for index, stage in source.stages.items():
+    for index, stage in enumerate(source.model.stages):
         here = source.place.at("stages", index)
         if stage.agents is None and stage.action is not None:
             yield here.at("action"), stage.action

@@ -13,6 +13,8 @@ from sagabus.definitions.template_names import ERROR_SCOPES, ITEM_SCOPES, SCOPES
 _NOTHING: Final[frozenset[str]] = frozenset()
 #: Not there before anything ran.
 _LATER: Final = frozenset({"vars", "task", "stage"})
+#: Keys that set variables, or hold what does.
+_SETTING: Final = frozenset({"vars", "publish", "stages", *ROUTE_KEYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class _Sight:
             earlier=subject.names,
             known=subject.names,
             parameters=tuple(declared) if isinstance(declared, Mapping) else None,
-            vars=tuple(dict.fromkeys(_variables(subject))),
+            vars=None if _lacks_variables(subject) else tuple(dict.fromkeys(_variables(subject))),
             pack_config=None if subject.pack_config is None else tuple(subject.pack_config),
         )
         self.first = replace(self.everything, earlier=(), scopes=SCOPES - _LATER)
@@ -59,7 +61,7 @@ class _Sight:
         """When ``located`` starts: what leads to it, itself too where it stands in a loop."""
         name = located.block.name if located.block else located.stage.name
         flow = self._flow
-        if flow is None or name not in flow.by_name:
+        if name not in flow.by_name or not flow.is_sure_before(name):
             return self.everything
         if name not in self._before:
             tops = [
@@ -92,6 +94,11 @@ def _variables(subject: Subject) -> Iterator[str]:
             tables += [table for route in routes for table in route.publish or ()]
         for table in tables:
             yield from table
+
+
+def _lacks_variables(subject: Subject) -> bool:
+    """Whether a variable may be set in what is not known."""
+    return any(not isinstance(path[-1], str) or path[-1] in _SETTING for path in subject.unknown)
 
 
 def _with(visible: Visible, scopes: frozenset[str]) -> Visible:

@@ -60,6 +60,8 @@ def workflows_of(
         found.problems += [place.at(*at).error(text, is_whole=True) for at, text in renames.doubts]
         if isinstance(renames.data, dict):
             renames.data.setdefault("order", "graph")
+            if pack is not None and "name" not in renames.data:
+                words[(*here, "name")] = "ref"
             found.problems += _name(place, renames.data, pack)
     return found
 

@@ -91,9 +91,16 @@ def test_a_pack_is_validated_without_an_orchestrator(sagabus, pack):
 @pytest.mark.parametrize("command", ["register", "validate"])
 def test_what_is_no_pack_is_refused_in_one_line(sagabus, tmp_path, command):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "seed/workflows").mkdir(parents=True)
+    (tmp_path / "seed/workflows/one.yaml").write_text(workflow("seed.one"))
+    (tmp_path / "seed/two.yaml").write_text(workflow("other.two"))
+    (tmp_path / "seed/three.yaml").write_text("[")
     for path, words in (
         ("empty", "belongs to no pack; write pack.yaml with ref: empty"),
         ("missing.toml", "is no YAML file"),
+        ("seed/workflows/one.yaml", "belongs to no pack; write pack.yaml with ref: seed"),
+        ("seed/two.yaml", "move it to other/workflows, and write other/pack.yaml with ref: other"),
+        ("seed/three.yaml", "belongs to no pack; write pack.yaml with ref: seed"),
     ):
         done = sagabus("pack", command, path, SAGABUS_URL="http://127.0.0.1:1")
         assert done.returncode == 1

@@ -13,7 +13,7 @@ from sagabus.definitions.actions import ActionMetadata
 from sagabus.definitions.compile import compile_snapshot
 from sagabus.definitions.explain import Place
 from sagabus.definitions.linking import Linked, WorkflowSource, link
-from sagabus.definitions.models import EngineModel, LimitsModel, StageModel, WorkflowModel
+from sagabus.definitions.models import EngineModel, LimitsModel, WorkflowModel
 from sagabus.definitions.toml_file import read_toml
 
 PACK = {
@@ -52,8 +52,7 @@ def linked(
         WorkflowSource(
             Place(file, ("workflows", index)),
             WorkflowModel.model_validate(raw),
-            dict(enumerate(StageModel.model_validate(stage) for stage in raw["stages"])),
-            {"registry": "r1"},
+            pack_config={"registry": "r1"},
         )
         for index, raw in enumerate(file.data["workflows"])
     ]

@@ -54,8 +54,14 @@ agents = ["x y"]
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
         'w.toml:12: workflow "flow", stage "two": `schema` is not built yet; leave it out',
+        'w.toml:12: workflow "flow", stage "two": `approval`: nothing asks for this approval; write '
+        "approval_required = true (or false)",
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
         "number",
+        'w.toml:14: workflow "flow", stage "two": `input.a`: `task.thre` names no stage; stages are '
+        "run-it, two, two, in {{ task.thre.result }}",
+        'w.toml:14: workflow "flow", stage "two": `input.b`: unexpected end of template, expected '
+        "'end of print statement' in {{ oops",
         'w.toml:16: workflow "flow", stage "two": `name`: "two" is already the name of the stage at '
         "line 10; names are unique in a workflow",
         'w.toml:17: workflow "flow", stage "two": `agents.0`: \'x y\' is not a role; write letters, '
@@ -68,7 +74,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         HEAD + "[[workflows.stages]]\nnam = 1\n" + STAGE + 'input = {x = "{{ task.two.result }}"}'
     )
     found = problems_of(tmp_path, text)
-    assert len(found) == 3
+    assert len(found) == 3, "its agents are missing, and its name is no more than misspelt"
     assert found[-1].startswith(
         'w.toml:8: workflow "flow", stage "one": `input.x`: `task.two` names'
     )

@@ -73,7 +73,7 @@ def test_registering_reads_no_file_so_that_a_bad_one_is_in_nobodys_way(holder: C
 def test_a_registered_document_that_is_wrong_is_left_out_with_the_reason(holder: CatalogHolder):
     bad = RegisteredSource("ref: p.bad\ntasks: []", origin="p.bad version 3")
     broken = RegisteredSource("a: [", origin="broken", known_as="p.broken")
-    [first, second] = holder.register([bad, document("p.flow"), broken])
+    [second, first] = holder.register([bad, document("p.flow"), broken])
     assert set(holder.current.definitions) == {"in_file", "p.flow"}
     assert (first.document, first.name) == (bad, "p.bad")
     assert str(first.problems[0]).startswith(
@@ -140,7 +140,9 @@ def test_everything_that_is_wrong_with_a_document_is_told(holder: CatalogHolder)
     checked = holder.check([RegisteredSource(text, origin="x.yaml")])
     assert checked.definitions == ()
     assert [str(one) for one in checked.problems] == [
-        'x.yaml:5: workflow "p.flow", task "a": unknown key `timout`; did you mean "timeout"?'
+        'x.yaml:5: workflow "p.flow", task "a": unknown key `timout`; did you mean "timeout"?',
+        'x.yaml:6: workflow "p.flow", task "a": `on_success`: there is no stage "b"; there are '
+        '"a", end and fail',
     ]
     checked = holder.check([RegisteredSource(text.replace("timout", "timeout"), origin="./x.yaml")])
     assert [one.line for one in checked.problems] == [6]

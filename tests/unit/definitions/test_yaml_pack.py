@@ -182,3 +182,12 @@ def test_many_mistakes_of_one_kind_are_told_up_to_a_number(tmp_path: Path):
     found = problems_of(tmp_path, HEAD + "".join(f"wrong_{n}: 1\n" for n in range(1_000)))
     assert len(found) == 101
     assert found[0].endswith("... and 900 more mistakes like these")
+
+
+def test_in_a_pack_a_workflow_without_a_name_is_told_the_word_that_packs_use(tmp_path: Path):
+    pack = tmp_path / "p"
+    (pack / "workflows").mkdir(parents=True)
+    (pack / "pack.yaml").write_text("ref: p")
+    (pack / "workflows/f.yaml").write_text("tasks: [{name: one, action: a.b}]")
+    [problem] = validate([pack]).problems
+    assert str(problem).endswith('f.yaml:1: workflow "#1": `ref` is missing; write ref: ...')
