@@ -608,7 +608,16 @@ class Naive:
             if self.wants_undo(self.stages[run["stage"]], task)
             and not undone.get((one, index), False)
         ]
-        return sorted([*standing, *(task for task, _ in self.finals())])
+        left = sorted([*standing, *(task for task, _ in self.finals())])
+        if self.outcome != "completed":
+            return left
+        succeeded = {  # and is meant to stand
+            f"{one}-{index}"
+            for one, run in self.runs.items()
+            for index, task in enumerate(run["tasks"])
+            if any(each["outcome"] == "ok" for each in task["tries"])
+        }
+        return [task for task in left if task not in succeeded]
 
     def undo_run(self, run: Doc, one: str) -> bool:
         """True when everything of this run is undone, or could not be."""
@@ -777,7 +786,7 @@ class Naive:
             "clock_runs": self.clock_runs,
             "arrived": self.arrived if self.phase == "forward" else {},
             "ignored": self.ignored,
-            "left": self.left() if self.phase == "over" and self.outcome != "completed" else [],
+            "left": self.left() if self.phase == "over" else [],
         }
 
     def open_tasks(self) -> Doc:
