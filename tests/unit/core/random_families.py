@@ -1,5 +1,6 @@
 """Random families: a workflow whose stages are carried out by others, one to three levels deep."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
@@ -22,8 +23,11 @@ ROLES = ("devops", "backend")
 LARGEST = 14
 
 
+@dataclass(frozen=True)
 class Anything:
     """A form that every answer fits."""
+
+    document: Mapping[str, Any] = field(default_factory=dict)
 
     def problems(self, _: Any) -> list[str]:
         return []
