@@ -104,14 +104,14 @@ def test_rejected_stage_fails_the_workflow(terminal: Terminal) -> None:
 
 
 def test_cancelled_instance_is_undone(terminal: Terminal) -> None:
-    terminal.run("start", "deploy_pipeline", "--id", "stop", "-p", "delay_s=1")
+    terminal.run("start", "deploy_pipeline", "--id", "stop", "-p", "delay_s=3")
     until(
         lambda: "migrate_db" in terminal.read("show", "stop")["current_tasks"],
         "it is in its second stage",
     )
     assert "cancelled" in terminal.run("cancel", "stop", "--reason", "wrong branch")
     assert "cancelled" in terminal.refused("cancel", "stop")
-    again = ("start", "deploy_pipeline", "--id", "stop", "-p", "delay_s=1")
+    again = ("start", "deploy_pipeline", "--id", "stop", "-p", "delay_s=3")
     ended = terminal.read(*again, "--wait", code=1)
     assert (ended["status"], ended["rollback"]) == ("cancelled", "full")
 

@@ -28,6 +28,7 @@ MAKES = [
     for name, make in vars(standings).items()
     if getattr(make, "__module__", "") == standings.__name__ and not name.startswith("_")
 ]
+AROUND = Surroundings()
 GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
     "approve": lambda scene, words: scene.ask(ApprovalAnswered, words[0], True),
     "reject": lambda scene, words: scene.ask(ApprovalAnswered, words[0], False),
@@ -36,7 +37,9 @@ GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
     "skip": lambda scene, words: scene.ask(SkipRequested, words[0]),
     "set-result": lambda scene, words: scene.ask(ResultSet, words[0], None),
     "resolve": lambda scene, words: scene.ask(IntentResolved, words[0], "succeeded"),
-    "compensate": lambda scene, _: scene.ask(CompensateRequested),
+    "compensate": lambda scene, words: scene.ask(
+        CompensateRequested, words[1] if words[:1] == ["--stage"] else None
+    ),
     "retry": lambda scene, words: scene.ask(
         RetryRequested, words[1] if words[:1] == ["--from"] else None
     ),
@@ -48,7 +51,7 @@ GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
 
 def offered(scene: Scene) -> Iterator[tuple[str, list[str]]]:
     """Commands with what follows the id."""
-    for cause in causes_of(scene.state, scene.definition, Surroundings()):
+    for cause in causes_of(scene.state, scene.definition, AROUND):
         for command, id, *rest in commands_in(cause.remedy):
             if command != "history" and id == "ID":
                 yield command, rest
@@ -74,7 +77,7 @@ def test_what_is_offered_can_be_given_as_it_is_printed(
     scene = make()
     if is_below:
         scene.row.parent = ParentRef("above", "x-1-0", 1)
-    for cause in causes_of(scene.state, scene.definition, Surroundings()):
+    for cause in causes_of(scene.state, scene.definition, AROUND):
         check(cause.remedy_for("i1"))
 
 
@@ -117,18 +120,23 @@ def test_what_helps_is_offered(make: Callable[[], Scene], commands: list[str]) -
 def test_what_has_ended_below_another_instance_is_repaired_there() -> None:
     scene = standings.failed_partial()
     scene.row.parent = ParentRef("above", "x-1-0", 1)
-    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    [cause] = causes_of(scene.state, scene.definition, AROUND)
     assert cause.remedy == "sagabus why above, the instance that it carried out a stage of"
 
 
 def test_what_has_completed_below_another_instance_needs_nothing() -> None:
     scene = standings.completed()
     scene.row.parent = ParentRef("above", "x-1-0", 1)
-    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    [cause] = causes_of(scene.state, scene.definition, AROUND)
     assert cause.remedy == ""
+
+
+def test_of_what_has_completed_only_what_is_left_is_undone() -> None:
+    [cause] = causes_of((scene := standings.completed_without()).state, scene.definition, AROUND)
+    assert cause.remedy == "sagabus compensate ID --stage a (undoes what is left of it)"
 
 
 def test_what_has_ended_says_how_and_why_once() -> None:
     scene = standings.failed_for_nothing()
-    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    [cause] = causes_of(scene.state, scene.definition, AROUND)
     assert cause.message == "failed, rollback none: boom!"

@@ -182,7 +182,10 @@ async def _send_task_again(engine: Engine, letter: DeadLetter, seq: int) -> Lite
 def _why_not_again(instance: str, attempt: Attempt) -> str:
     what = f"attempt {attempt.attempt} of {attempt.task}"
     if attempt.is_held or attempt.is_intent:
-        return f"{what} may be done, and is final: 'sagabus resolve {instance} {attempt.stage}'"
+        return (
+            f"{what} may be done, and is final: 'sagabus resolve {instance} {attempt.stage}"
+            " --succeeded | --failed | --retry --reason TEXT' says what became of it"
+        )
     if attempt.retry and attempt.due_at is not None:
         return f"the task is tried again at {attempt.due_at.isoformat(timespec='seconds')}"
     return (

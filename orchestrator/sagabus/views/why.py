@@ -59,6 +59,8 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
     elif row.parent is not None:
         above = row.parent.instance
         remedy = f"sagabus why {above}, the instance that it carried out a stage of"
+    elif row.status is InstanceStatus.COMPLETED:
+        remedy = _what_is_left(state, definition)
     else:
         remedy = _on_from_here(state, definition, "what is left")
     return Cause("ended", title, detail, remedy, since=row.ended_at)
@@ -74,6 +76,16 @@ def _on_from_here(state: InstanceState, definition: Definition | None, what: str
     if repair_undo.refusal(definition, state, None) is None:
         ways.append(f"sagabus compensate ID (undoes {what})")
     return ", or ".join(ways)
+
+
+def _what_is_left(state: InstanceState, definition: Definition | None) -> str:
+    """How to undo what a completed instance has left, and not what it was to do."""
+    left = [*state.row.effects_left, *state.row.failed_compensations]
+    return ", or ".join(
+        f"sagabus compensate ID --stage {stage} (undoes what is left of it)"
+        for stage in dict.fromkeys(each["stage"] for each in left)
+        if definition and repair_undo.refusal(definition, state, stage) is None
+    )
 
 
 def _has_left(row: Instance) -> bool:

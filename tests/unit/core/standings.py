@@ -3,7 +3,7 @@
 from typing import Any
 
 from sagabus.core.definition import Approval
-from sagabus.core.events import CancelRequested, RetryRequested
+from sagabus.core.events import CancelRequested, RetryRequested, SkipRequested
 from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
 
 UNDO = ("devops",)
@@ -101,6 +101,13 @@ def telling() -> Scene:
 
 def completed() -> Scene:
     return _two().start().succeed("a-1-0", "b-1-0")
+
+
+def completed_without() -> Scene:
+    scene = _two().start()
+    scene.claim("a-1-0")
+    scene.ask(SkipRequested, "a")
+    return scene.succeed("b-1-0", "a-1-0")
 
 
 def completed_for_nothing() -> Scene:
