@@ -64,6 +64,23 @@ async def test_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path
     await store.close()
 
 
+async def test_what_is_written_behind_a_record_that_was_cut_off_is_kept(tmp_path: Path) -> None:
+    url = f"surrealkv://{tmp_path}/db"
+    with _writer(url) as writer:
+        assert _lines_until_killed(writer, 5)
+    [log] = (tmp_path / "db" / "wal").glob("*.wal")
+    os.truncate(log, log.stat().st_size - 7)
+    with _writer(url) as writer:
+        lines = _lines_until_killed(writer, 5)
+    epoch, version = map(int, lines[-1].split())
+    store = await SurrealStore.open(url, migrations=MIGRATIONS)
+    for number in range(5):
+        state = await store.load_instance(f"wf-{epoch}-{number}")
+        assert state is not None
+        assert state.row.version >= version
+    await store.close()
+
+
 async def test_second_process_gets_one_clear_sentence_and_the_first_is_unharmed(
     tmp_path: Path,
 ) -> None:

@@ -187,15 +187,19 @@ class SurrealConnection:
         return self._driver
 
     async def _new_driver(self) -> _Driver:
-        driver: _Driver
-        if self._is_embedded:
-            if self.url.startswith(_FILE_SCHEME):
-                Path(self.url.removeprefix(_FILE_SCHEME)).parent.mkdir(parents=True, exist_ok=True)
-            driver = EmbeddedConnection(self.url)
-        else:
+        if not self._is_embedded:
             driver = _OnceConnectedSocket(
                 self.url, streaming=False, ping_interval=_PING_S, ping_timeout=_PING_S
             )
+            return await self._entered(driver)
+        if self.url.startswith(_FILE_SCHEME):
+            path = Path(self.url.removeprefix(_FILE_SCHEME))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _was_killed(path):
+                await _release(await self._entered(EmbeddedConnection(self.url)))
+        return await self._entered(EmbeddedConnection(self.url))
+
+    async def _entered(self, driver: _Driver) -> _Driver:
         try:
             await self._enter(driver)
         except BaseException:
@@ -235,6 +239,16 @@ class SurrealConnection:
     def _lost(self, error: BaseException) -> str:
         why = str(error) or f"no answer within {self._timeout_s:g} s"
         return f"SurrealDB at {self.url} is not available: {why}"
+
+
+def _was_killed(path: Path) -> bool:
+    """Whether the last process that had the files open did not close them: its log is there.
+
+    The last record of such a log may be cut off. SurrealKV (0.21.4) reads up to that one, and goes
+    on writing behind it: all that would be written now would be gone after one more kill. To close
+    the files puts the log into the tables and begins a new one, so that is done first.
+    """
+    return any((path / "wal").glob("*.wal"))
 
 
 def _is_lost(driver: _Driver) -> bool:

@@ -1,4 +1,7 @@
-"""Instances, their stages and their history as documents."""
+"""Instances, their stages and their history as documents.
+
+One file, because the document of an instance is made of the others.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
