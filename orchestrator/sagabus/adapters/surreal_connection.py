@@ -193,7 +193,8 @@ class SurrealConnection:
             )
             return await self._entered(driver)
         if self.url.startswith(_FILE_SCHEME):
-            path = Path(self.url.removeprefix(_FILE_SCHEME))
+            # What follows a question mark are settings of the engine.
+            path = Path(self.url.removeprefix(_FILE_SCHEME).partition("?")[0])
             path.parent.mkdir(parents=True, exist_ok=True)
             if _was_killed(path):
                 await _release(await self._entered(EmbeddedConnection(self.url)))
