@@ -334,8 +334,8 @@ async def test_large_output_of_another_instance_stands_beside_its_result(scene: 
         task="make-1-0", attempt=1, status=ResultStatus.SUCCEEDED, agent="c", output=LARGE
     )
     partition = scene.objects.partition_of("p1")
+    inbox = await scene.objects.open_inbox(partition, 99)  # before the owner reads it, too
     await payloads.send_result(scene.objects, "p1", result, "r1")
-    inbox = await scene.objects.open_inbox(partition, 99)
     [found] = await inbox.next(10, 5)
     sent = ResultMessage.model_validate_json(found.data)
     assert sent.payload is not None
