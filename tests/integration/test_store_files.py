@@ -64,8 +64,11 @@ async def test_killed_writer_loses_no_acknowledged_batch_and_tears_none(tmp_path
     await store.close()
 
 
-async def test_what_is_written_behind_a_record_that_was_cut_off_is_kept(tmp_path: Path) -> None:
-    url = f"surrealkv://{tmp_path}/db"
+@pytest.mark.parametrize("settings", ["", "?sync=every"])
+async def test_what_is_written_behind_a_record_that_was_cut_off_is_kept(
+    tmp_path: Path, settings: str
+) -> None:
+    url = f"surrealkv://{tmp_path}/db{settings}"
     with _writer(url) as writer:
         assert _lines_until_killed(writer, 5)
     [log] = (tmp_path / "db" / "wal").glob("*.wal")
