@@ -76,6 +76,8 @@ def server_config(directory: Path, port: int, *, sync_always: bool) -> str:
     sync = "\n  sync_interval: always" if sync_always else ""
     return (
         f'listen: "{HOST}:{port}"\n'
+        # Every attempt has subjects of its own: who listens is never asked twice.
+        "disable_sublist_cache: true\n"
         f"ports_file_dir: {json.dumps(str(directory))}\n"
         f"jetstream {{\n  store_dir: {json.dumps(str(directory / 'store'))}{sync}\n}}\n"
     )
