@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.typing import FilteringBoundLogger
 
-from sagabus_agents.frames import FrameClient, frame
+from sagabus_agents.frames import FrameClient, frame, payload_size
 from sagabus_agents.objects import Objects
 
 MessageCallback = Callable[[Msg], Awaitable[None]]
@@ -125,7 +125,9 @@ class Connection:
     ) -> bool:
         """Hand a message to the client; False when it cannot be sent, now or by its size."""
         client = self._client
-        if client is None or not client.is_connected or len(data) > client.max_payload:
+        if client is None or not client.is_connected:
+            return False
+        if payload_size(data, msg_id) > client.max_payload:
             return False
         try:
             await client.publish_frames(frame(subject, data, msg_id=msg_id, reply=reply))

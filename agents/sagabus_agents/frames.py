@@ -20,13 +20,25 @@ def frame(subject: str, data: bytes = b"", *, msg_id: str = "", reply: str = "")
     """
     _check(subject + msg_id + reply)
     asking = f"{reply} " if reply else ""
-    if not msg_id:
+    headers = _headers(msg_id)
+    if not headers:
         line = f"PUB {subject} {asking}{len(data)}\r\n"
     else:
-        headers = f"NATS/1.0\r\n{MSG_ID}: {msg_id}\r\n\r\n"
         size = len(headers)
         line = f"HPUB {subject} {asking}{size} {size + len(data)}\r\n{headers}"
     return b"".join((line.encode("ascii"), data, b"\r\n"))
+
+
+def payload_size(data: bytes, msg_id: str = "") -> int:
+    """Bytes of a message that count against the server's ``max_payload``.
+
+    The server closes the connection of who sends more.
+    """
+    return len(_headers(msg_id)) + len(data)
+
+
+def _headers(msg_id: str) -> str:
+    return f"NATS/1.0\r\n{MSG_ID}: {msg_id}\r\n\r\n" if msg_id else ""
 
 
 def _check(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from sagabus_agents import Task, outbox, wire, worker
+from sagabus_agents import Task, frames, outbox, wire, worker
 from sagabus_agents.connection import Connection
 from sagabus_agents.objects import Objects
 from sagabus_agents.outbox import Letter, Outbox
@@ -279,3 +279,24 @@ async def test_agent_that_leaves_waits_for_no_object(
         await is_storing.wait()
     assert fake.results == []
     assert await fake.queued() == 1
+
+
+@pytest.mark.parametrize("msg_id", ["", "wf-1:copy-1-0:1"])
+async def test_what_the_server_would_not_take_is_not_sent_and_the_connection_stays(
+    server: NatsServer, msg_id: str
+) -> None:
+    connection = Connection(server.url, name="careful")
+    up = asyncio.Event()
+    connection.on_up(up.set)
+    keeping = asyncio.create_task(connection.keep())
+    try:
+        await up.wait()
+        # As much as fits, headers included, and one byte more.
+        room = connection.max_payload - frames.payload_size(b"", msg_id)
+        assert not await connection.publish("some.where", b"x" * (room + 1), msg_id=msg_id)
+        assert await connection.publish("some.where", b"x" * room, msg_id=msg_id)
+        assert await connection.request("nobody.answers", b"", 1.0) is None  # in order behind it
+        assert (connection.is_up, connection.generation) == (True, 1)
+    finally:
+        keeping.cancel()
+        await connection.close()

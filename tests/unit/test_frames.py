@@ -4,7 +4,7 @@ import pytest
 from nats import errors as nats_errors
 from nats.protocol import command
 
-from sagabus_agents.frames import FrameClient, frame
+from sagabus_agents.frames import FrameClient, frame, payload_size
 
 
 @pytest.mark.parametrize("reply", ["", "_INBOX.a.1"])
@@ -36,3 +36,9 @@ def test_what_would_break_out_of_its_line_is_refused(bad: str) -> None:
 async def test_nothing_is_kept_for_a_connection_that_is_away() -> None:
     with pytest.raises(nats_errors.ConnectionReconnectingError):
         await FrameClient().publish_frames(frame("a"))
+
+
+@pytest.mark.parametrize("msg_id", ["", "i1:2"])
+def test_headers_count_as_the_server_counts_them(msg_id: str) -> None:
+    line = frame("a", b"data", msg_id=msg_id).partition(b"\r\n")[0]
+    assert payload_size(b"data", msg_id) == int(line.split()[-1])
