@@ -145,15 +145,23 @@ def _active_run(t: Transition, stage: str) -> StageRun | None:
 
 def _why_not(t: Transition, run: StageRun, seen: str | None) -> str | None:
     """Why a person cannot end a run that is under way."""
-    newest = [t.state.current(task) for task in _tasks(run)]
-    for attempt in newest:
+    tasks = (task for each in (run, *_within(t, run)) for task in _tasks(each))
+    for attempt in map(t.state.current, tasks):
         if attempt is not None and attempt.is_open and attempt.is_intent:
             what = "is not known" if attempt.is_held else "is still to be told"
             return (
-                f"stage {run.stage!r} is final, and whether {attempt.task} had its effect {what}: "
-                f"{'resolve it' if attempt.is_held else 'wait for it'}"
+                f"stage {attempt.stage!r} is final, and whether {attempt.task} had its effect "
+                f"{what}: {'resolve it' if attempt.is_held else 'wait for it'}"
             )
     return newer_than(t, run, seen)
+
+
+def _within(t: Transition, run: StageRun) -> Iterator[StageRun]:
+    """What has not ended of the stages of a block."""
+    for name in t.stage(run.stage).children:
+        child = t.row.runs.get(run_key(name, run.pass_))
+        if child is not None and child.ended_at is None:
+            yield child
 
 
 def _why_no_result(t: Transition, run: StageRun) -> str | None:
@@ -193,11 +201,9 @@ def _stop(t: Transition, run: StageRun, by: str, reason: str) -> None:
     if run.gate is not None and run.gate.decision is None:
         run.gate.decision = "withdrawn"
         run.gate.by, run.gate.at, run.gate.reason = by, t.at, reason
-    for name in t.stage(run.stage).children:
-        child = t.row.runs.get(run_key(name, run.pass_))
-        if child is not None and child.ended_at is None:
-            _stop(t, child, by, reason)
-            saga.end_run(t, child, StageStatus.CANCELLED)
+    for child in _within(t, run):
+        _stop(t, child, by, reason)
+        saga.end_run(t, child, StageStatus.CANCELLED)
     for task in _tasks(run):
         attempt = t.state.current(task)
         if attempt is not None and attempt.is_open:

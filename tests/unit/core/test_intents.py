@@ -9,7 +9,7 @@ import pytest
 
 from sagabus.core.commands import WithdrawTask
 from sagabus.core.definition import Approval, RetryPolicy, Route, Routes
-from sagabus.core.events import IntentResolved
+from sagabus.core.events import FailRequested, IntentResolved, SkipRequested
 from sagabus.core.instance import Answer
 from sagabus.core.intents import intents_of
 from sagabus.core.tasks import GRACE, INTENT_WATCH
@@ -432,3 +432,26 @@ def test_a_late_success_after_the_end_is_named_among_what_is_left() -> None:
 def test_a_completed_instance_has_nothing_left_to_name() -> None:
     scene = Scene(sequence(stage("a", undo=UNDO), final("b"))).start().succeed("a-1-0", "b-1-0")
     assert (scene.status, scene.row.effects_left) == ("completed", [])
+
+
+@pytest.mark.parametrize("event", [SkipRequested, FailRequested])
+def test_a_block_is_not_ended_while_a_final_stage_in_it_has_not_told(event) -> None:
+    flow = graph(
+        stage("all", children=("x", "f"), kind="block"),
+        stage("x", block="all"),
+        final("f", block="all"),
+        entry=("all",),
+    )
+    scene = Scene(flow).start()
+    scene.claim("f-1-0")
+    running = scene.ask(event, "all")
+    assert (running.ok, running.code) == (False, "conflict")
+    assert running.message == (
+        "stage 'f' is final, and whether f-1-0 had its effect is still to be told: wait for it"
+    )
+    assert scene.withdrawn == []
+    scene.result("f-1-0", status="failed", error_type="unknown_outcome")
+    assert scene.ask(event, "all").message.endswith("is not known: resolve it")
+    assert scene.attempt("f-1-0").is_held
+    resolve(scene, "f", "succeeded")
+    assert scene.ask(event, "all").ok
