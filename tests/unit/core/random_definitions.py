@@ -79,6 +79,15 @@ def _stage(rng: Random, name: str) -> Stage:
     )
 
 
+def _block(rng: Random, stage: Stage) -> dict[str, Stage]:
+    """One to three stages that run together, in the place of ``stage``."""
+    names = tuple(f"{stage.name}x{number}" for number in range(rng.choice((1, 2, 3))))
+    block = Stage(stage.name, (), "", kind="block", children=names, routes=stage.routes)
+    return {block.name: block} | {
+        name: replace(_stage(rng, name), block=block.name) for name in names
+    }
+
+
 def random_definition(rng: Random) -> Definition:
     """A workflow of one to six stages."""
     names = [f"s{number}" for number in range(rng.choice((1, 2, 2, 3, 3, 4, 5, 6)))]
@@ -97,6 +106,9 @@ def random_definition(rng: Random) -> Definition:
         name: replace(_stage(rng, name), routes=Routes(on_success=(Route(tuple(following[name])),)))
         for name in names
     }
+    for name in names:
+        if rng.random() < 0.1:
+            stages |= _block(rng, stages[name])
     return Definition(
         name="flow",
         digest="d",

@@ -22,7 +22,14 @@ from sagabus.core.events import (
     RetryRequested,
     SkipRequested,
 )
-from sagabus.core.instance import InstanceState, InstanceStatus, StageStatus, TaskStatus, task_id
+from sagabus.core.instance import (
+    InstanceState,
+    InstanceStatus,
+    StageStatus,
+    TaskStatus,
+    run_key,
+    task_id,
+)
 from sagabus.core.transition import Decision
 from tests.unit.core.agents import Effects
 from tests.unit.core.judgement import (
@@ -249,7 +256,9 @@ def _judge_completed(definition: Definition, state: InstanceState, effects: Effe
         assert {run.stage for run in standing} == set(definition.stages), "completed half-way"
         assert len(standing) == len(definition.stages), "completed, and a stage ran twice"
     for run in state.row.runs.values():
-        if run.is_replaced or run.status is StageStatus.SKIPPED:
+        block = definition.stages[run.stage].block
+        whole = run if block is None else state.row.runs[run_key(block, run.pass_)]
+        if run.is_replaced or StageStatus.SKIPPED in {run.status, whole.status}:
             continue
         assert run.status is StageStatus.SUCCEEDED, f"completed, and {run.stage} is {run.status}"
         for index in range(len(definition.stages[run.stage].roles)):
