@@ -271,6 +271,8 @@ class Answer:
     result: dict[str, Any] = field(default_factory=dict)
     code: str | None = None
     message: str | None = None
+    #: What it answers: ``OperatorRequest.asked``.
+    asked: str = ""
 
 
 @dataclass(slots=True)
