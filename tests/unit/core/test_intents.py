@@ -228,7 +228,7 @@ def test_the_clock_stands_still_while_an_operator_is_needed() -> None:
     assert (scene.status, scene.row.deadline_at) == ("running", scene.at + seconds(90))
 
 
-def test_a_gate_waits_while_an_operator_is_needed() -> None:
+def test_the_time_limit_of_a_gate_stands_still_while_an_operator_is_needed() -> None:
     gate = Approval(timeout=seconds(20))
     scene = Scene(graph(final("f"), stage("g", approval=gate), entry=("f", "g"))).start()
     scene.claim("f-1-0")
@@ -237,7 +237,9 @@ def test_a_gate_waits_while_an_operator_is_needed() -> None:
     scene.wait(100)
     assert scene.run_of("g").status == "waiting"
     resolve(scene, "f", "succeeded")
-    scene.wait(0)
+    scene.wait(9)
+    assert scene.run_of("g").status == "waiting"
+    scene.wait(1)
     assert scene.run_of("g").status == "timed_out"
 
 
