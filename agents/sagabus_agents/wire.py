@@ -363,7 +363,8 @@ class ClaimAnswer(_Message):
 class CommandMessage(_Message):
     """What a person or a program asks of an instance, on ``inbox_subject`` with COMMAND_SOURCE.
 
-    ``command`` is made by the client and unique per instance: a repeat gets the first answer.
+    ``command`` is made by the client and unique per instance: a repeat gets the first answer,
+    another command under the same id is refused.
     ``arguments`` by ``name``:
 
     - ``start``: ``workflow``, ``parameters``; of an instance that carries out a stage of another

@@ -1,5 +1,6 @@
 """Commands that repair, as they come over the bus, and the definition that a retry brings."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from sagabus.core.events import (
     SkipRequested,
 )
 from sagabus.errors import BadMessageError, ConflictError, InvalidRequestError
+from sagabus.runtime.messages import what_is_asked
 from sagabus.runtime.repairing import repair_event, retry_event
 from sagabus.runtime.snapshots import Snapshots
 from sagabus_agents.wire import CommandMessage
@@ -62,7 +64,8 @@ def test_each_command_says_what_it_is_about_and_who_asks() -> None:
 
 async def test_a_retry_keeps_its_definition_unless_the_newest_is_asked_for() -> None:
     plain = await retry(**{"from": "a", "parameters": {"size": 4}, "reason": "mended"})
-    assert plain == RetryRequested(BASE, "c1", "a", {"size": 4}, None, "ann", "mended")
+    expected = RetryRequested(BASE, "c1", "a", {"size": 4}, None, "ann", "mended")
+    assert plain == replace(expected, asked=plain.asked)
     assert (await retry(definition="latest")).definition is None
 
 
@@ -85,3 +88,16 @@ async def test_parameters_that_cannot_be_stored_are_refused() -> None:
 async def test_arguments_that_nobody_knows_are_refused_by_name() -> None:
     with pytest.raises(BadMessageError, match=r"retry: form: Extra inputs"):
         await retry(form="a")
+
+
+def test_a_command_in_short_is_the_same_whoever_gives_it_and_why() -> None:
+    first = what_is_asked(message("skip", stage="a", reason="stuck"))
+    again = message("skip", reason="it hangs", stage="a").model_copy(update={"by": "bob"})
+    assert what_is_asked(again) == first
+    assert what_is_asked(message("fail", stage="a", reason="stuck")) != first
+    assert what_is_asked(message("skip", stage="b", reason="stuck")) != first
+
+
+def test_arguments_that_are_no_json_are_refused() -> None:
+    with pytest.raises(BadMessageError, match="answer: its arguments are no JSON"):
+        what_is_asked(message("answer", stage="a", data=object()))

@@ -26,7 +26,10 @@ def repair(
 ) -> None:
     """Give a command that puts a stage right, and say that it did: ``words`` of the stage."""
     reply = command(api, instance, name, {"stage": stage, **more})
-    after = what_next(instance, reply["result"]["status"])
+    result = reply["result"]
+    if not result.get("is_sent", True):
+        words += " when the instance is resumed"
+    after = what_next(instance, result["status"])
     report(reply, f"{instance}: stage {stage} {words}; {after}", is_json=is_json)
 
 

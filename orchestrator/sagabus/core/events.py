@@ -68,11 +68,20 @@ class ClaimReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalAnswered:
-    """A person answers a gate."""
+class OperatorRequest:
+    """What all that people ask of an instance has."""
 
     at: datetime
+    #: Its id: the same again gets the first answer.
     command: str
+    #: ``<name>-<digest>`` of what is asked, but for who and why; "": not known.
+    asked: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAnswered(OperatorRequest):
+    """A person answers a gate."""
+
     stage: str
     is_approved: bool
     by: str = ""
@@ -80,11 +89,9 @@ class ApprovalAnswered:
 
 
 @dataclass(frozen=True, slots=True)
-class InquiryAnswered:
+class InquiryAnswered(OperatorRequest):
     """A person answers the question of a stage."""
 
-    at: datetime
-    command: str
     stage: str
     data: Any
     by: str = ""
@@ -113,11 +120,9 @@ class EndAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseRequested:
+class PauseRequested(OperatorRequest):
     """A person stops the instance for a while: what was sent goes on, nothing else is sent."""
 
-    at: datetime
-    command: str
     by: str = ""
     reason: str = ""
     #: Not this one alone: its workflow is paused.
@@ -125,35 +130,29 @@ class PauseRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class ResumeRequested:
+class ResumeRequested(OperatorRequest):
     """A person lets a paused instance go on."""
 
-    at: datetime
-    command: str
     by: str = ""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class CancelRequested:
+class CancelRequested(OperatorRequest):
     """A person ends the instance; what it did is undone, or left as it is."""
 
-    at: datetime
-    command: str
     by: str = ""
     reason: str = ""
     is_undone: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class SkipRequested:
+class SkipRequested(OperatorRequest):
     """A person has the instance go on without a stage, or without undoing it.
 
     ``attempt`` is the one that the person saw, ``<task>/<attempt>``; None: whichever it is.
     """
 
-    at: datetime
-    command: str
     stage: str
     attempt: str | None = None
     by: str = ""
@@ -161,11 +160,9 @@ class SkipRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class ResultSet:
+class ResultSet(OperatorRequest):
     """A person says what a stage gave, or that it was undone by hand."""
 
-    at: datetime
-    command: str
     stage: str
     output: Any = None
     attempt: str | None = None
@@ -174,11 +171,9 @@ class ResultSet:
 
 
 @dataclass(frozen=True, slots=True)
-class FailRequested:
+class FailRequested(OperatorRequest):
     """A person has a stage fail: its routes fire, or the workflow fails."""
 
-    at: datetime
-    command: str
     stage: str
     attempt: str | None = None
     by: str = ""
@@ -186,11 +181,9 @@ class FailRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class IntentResolved:
+class IntentResolved(OperatorRequest):
     """A person says what became of a final effect that nobody knew of, or has it tried again."""
 
-    at: datetime
-    command: str
     stage: str
     outcome: Literal["succeeded", "failed", "retry"]
     #: What it gave.
@@ -202,11 +195,9 @@ class IntentResolved:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryRequested:
+class RetryRequested(OperatorRequest):
     """A person has an instance go on after its failure, with the results that it has."""
 
-    at: datetime
-    command: str
     #: This stage, and what descends from it, runs again whatever it gave.
     from_stage: str | None = None
     #: Those that change.
@@ -218,11 +209,9 @@ class RetryRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class CompensateRequested:
+class CompensateRequested(OperatorRequest):
     """A person has an instance undo what stands, of one stage or of all."""
 
-    at: datetime
-    command: str
     stage: str | None = None
     by: str = ""
     reason: str = ""

@@ -1,6 +1,6 @@
 """Gates and questions: a person decides, or answers. What waits holds no slot and no agent."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sagabus.core import permitted
@@ -80,6 +80,29 @@ def refusal(t: Transition, stage: str, *, is_inquiry: bool) -> str:
     if why_not is not None:
         return why_not
     return f"stage {stage!r} is not reached yet: answer when it waits"
+
+
+def keep_limits(t: Transition) -> datetime | None:
+    """Stop the time limits of open gates while nothing is sent; when the first of the others ends.
+
+    Who approves waits for who has stopped it, and loses no time by that.
+    """
+    is_stopped = t.row.paused is not None or bool(t.row.parked)
+    first: datetime | None = None
+    for key, run in t.active_runs():
+        gate = run.gate
+        if gate is None or gate.decision is not None:
+            continue
+        if is_stopped and gate.due_at is not None:
+            gate.remaining_s = (gate.due_at - t.at).total_seconds()
+            gate.due_at = None
+        elif not is_stopped and gate.remaining_s is not None:
+            gate.due_at = t.at + timedelta(seconds=gate.remaining_s)
+            gate.remaining_s = None
+            t.do(SetTimer(gate.due_at, "gate", key))
+        if gate.due_at is not None and (first is None or gate.due_at < first):
+            first = gate.due_at
+    return first
 
 
 def stop_clock(t: Transition) -> None:

@@ -204,6 +204,7 @@ class Gate:
     """An approval, or a question, that is or was put to people."""
 
     asked_at: datetime
+    #: When its time limit ends; None while that stands still, too.
     due_at: datetime | None = None
     prompt: str = ""
     #: It asks for data, not for a yes or no.
@@ -212,6 +213,8 @@ class Gate:
     by: str | None = None
     at: datetime | None = None
     reason: str = ""
+    #: What is left of the time limit while it stands still, in seconds.
+    remaining_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -271,6 +274,8 @@ class Answer:
     result: dict[str, Any] = field(default_factory=dict)
     code: str | None = None
     message: str | None = None
+    #: What it answers: ``OperatorRequest.asked``.
+    asked: str = ""
 
 
 @dataclass(slots=True)

@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sagabus.core import ending, stages
-from sagabus.core.commands import attempt_timer
 from sagabus.core.events import IntentResolved
 from sagabus.core.instance import Answer, Attempt, Failure, InstanceState, TaskStatus
 from sagabus.core.parking import settle
-from sagabus.core.tasks import close, identity
+from sagabus.core.tasks import close, identity, start_retry
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -64,6 +63,8 @@ def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
     ending.settle(t)
     names = {"stage": found.stage, "task": found.task, "attempt": found.attempt}
     result = {"id": t.row.id, "status": t.row.status, **names, "outcome": event.outcome}
+    if event.outcome == "retry":
+        result["is_sent"] = not found.retry
     t.answer(event.command, Answer(ok=True, result=result))
     return None
 
@@ -89,11 +90,16 @@ def _held(t: Transition, event: IntentResolved) -> Attempt | str:
 
 
 def _try_again(t: Transition, attempt: Attempt) -> None:
-    """Send the next attempt of the same task, at once; this one may have acted for ever."""
+    """Send the next attempt of the same task; this one may have acted for ever.
+
+    At once, whatever else waits for an operator: this is what one has asked for. Not while the
+    instance is paused: then it is the first to leave when that ends.
+    """
     attempt.is_held = False
     attempt.retry = attempt.acted = True
     attempt.ended_at = attempt.due_at = t.at
     t.change(attempt)
-    t.do(attempt_timer(attempt, t.at))
     kind = {"kind": attempt.kind, "due_at": attempt.due_at}
     t.record("TaskRetryScheduled", {**identity(attempt), **kind})
+    if t.row.paused is None:
+        start_retry(t, attempt)

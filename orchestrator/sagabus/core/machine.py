@@ -146,11 +146,10 @@ def _conclude(t: Transition) -> None:
     row = t.row
     row.updated_at = t.at
     row.wake_at = row.deadline_at
-    if row.status in gates.ANSWERABLE:
-        for _, run in t.active_runs():
-            due = run.gate.due_at if run.gate is not None and run.gate.decision is None else None
-            if due is not None and (row.wake_at is None or due < row.wake_at):
-                row.wake_at = due
+    if row.status in gates.ANSWERABLE or row.parked:
+        due = gates.keep_limits(t)
+        if due is not None and (row.wake_at is None or due < row.wake_at):
+            row.wake_at = due
     if t.sends_left <= 0:
         t.do(SetTimer(t.at, "more"))
     while len(row.answers) > MAX_ANSWERS:

@@ -1,6 +1,7 @@
-"""What people ask of an instance. The same command id always gets its first answer."""
+"""What people ask of an instance. The same command always gets its first answer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from sagabus.core import (
@@ -49,9 +50,10 @@ _NAMES: Mapping[type[OperatorEvent], permitted.CommandName] = {
 
 def obey(t: Transition, event: OperatorEvent) -> Ignored | None:
     """Do what a person asks, where it makes sense; what was answered before gets that answer."""
-    known = _known_answer(t, event.command)
+    known = _known_answer(t, event)
     if known is not None:
         return known
+    t.asked = event.asked
     why_not = permitted.refusal(_name_of(event), t.row)
     # Of a stage that asks for something there is more to say.
     if why_not is not None and not isinstance(event, ApprovalAnswered | InquiryAnswered):
@@ -229,8 +231,23 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
     return None
 
 
-def _known_answer(t: Transition, command: str) -> Ignored | None:
-    answer = t.row.answers.get(command)
+def _known_answer(t: Transition, event: OperatorEvent) -> Ignored | None:
+    answer = t.row.answers.get(event.command)
     if answer is None:
         return None
-    return Ignored("repeated_command", commands=(AnswerCommand(command, answer),))
+    # Answers that an older version stored do not say what they answer.
+    if answer.asked and event.asked and answer.asked != event.asked:
+        conflict = Answer(False, code="conflict", message=_reused(answer, event), asked=event.asked)
+        return Ignored("command_id_reused", commands=(AnswerCommand(event.command, conflict),))
+    repeated = replace(answer, asked=event.asked)
+    return Ignored("repeated_command", commands=(AnswerCommand(event.command, repeated),))
+
+
+def _reused(answer: Answer, event: OperatorEvent) -> str:
+    first, _, _ = answer.asked.partition("-")
+    now, _, _ = event.asked.partition("-")
+    what = f"{first!r} with other arguments" if first == now else repr(first)
+    return (
+        f"this command id (Idempotency-Key) was given with {what} before, "
+        f"and that was answered: give {now!r} another one"
+    )

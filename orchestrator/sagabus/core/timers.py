@@ -59,8 +59,8 @@ def end_workflow(t: Transition, event: WorkflowTimerFired) -> Ignored | None:
 def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
     """Nobody answered a gate in time."""
     run = t.row.runs.get(event.run)
-    if t.row.parked:
-        return Ignored("stopped")  # nobody may answer, and that is not the fault of who could
+    if t.row.paused is not None or t.row.parked:
+        return Ignored("stopped")  # what an older version stored, or the very last stage waits for
     if not stages.is_forward(t.row):
         return Ignored("timer_out_of_date")
     if run is None or run.status is not StageStatus.WAITING or run.gate is None:

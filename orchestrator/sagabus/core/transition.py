@@ -80,6 +80,7 @@ class Transition:
     """One event being applied. The state is changed in place; ``decision`` collects the rest."""
 
     __slots__ = (
+        "asked",
         "at",
         "begun_left",
         "decision",
@@ -104,6 +105,8 @@ class Transition:
         self.state = state
         self.row: Instance = state.row
         self.at = at
+        #: By a person: ``OperatorRequest.asked``.
+        self.asked = ""
         self.decision = Decision()
         #: What is known of the key-value store.
         self.kv: Mapping[str, Any] = {} if kv is None else kv
@@ -157,6 +160,7 @@ class Transition:
 
     def answer(self, command: str, answer: Answer) -> None:
         """Answer a command; kept, so that a repeat gets the same."""
+        answer.asked = self.asked
         self.row.answers[command] = answer
         self.do(AnswerCommand(command, answer))
 

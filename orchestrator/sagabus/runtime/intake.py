@@ -8,7 +8,7 @@ import structlog
 
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Definition, TemplateError
-from sagabus.core.events import EndAsked, Event, RetryRequested, StartRequested
+from sagabus.core.events import EndAsked, Event, OperatorRequest, RetryRequested, StartRequested
 from sagabus.core.instance import Failure, InstanceState, InstanceStatus
 from sagabus.core.kv import MAX_ASKED, Closed, UnknownKeyError, known_keys
 from sagabus.core.subworkflows import ask_again
@@ -95,12 +95,11 @@ class Intake:
         events: list[Event] = []
         for item in items:
             message = item.message
-            if isinstance(message, CommandMessage):
-                turn.asked.setdefault((instance, message.command), []).append(item)
-                if message.name == "start":
-                    state, event = await self._start(turn, instance, state, item, message)
-                    events += [] if event is None else [event]
-                    continue
+            if isinstance(message, CommandMessage) and message.name == "start":
+                turn.note_asked(instance, message.command, "", item)
+                state, event = await self._start(turn, instance, state, item, message)
+                events += [] if event is None else [event]
+                continue
             if state is None:
                 _reject_unknown(turn, instance, item)
                 continue
@@ -109,7 +108,9 @@ class Intake:
                 continue
             if isinstance(message, CommandMessage) and message.name == "retry":
                 retry = await self._retry(turn, state, item, message)
-                events += [] if retry is None else [retry]
+                if retry is not None:
+                    turn.note_asked(instance, retry.command, retry.asked, item)
+                    events.append(retry)
                 continue
             try:
                 event = event_of(self._engine, instance, item, turn.at)
@@ -117,12 +118,14 @@ class Intake:
                 turn.refuse(item, "invalid_request", error.reason)
                 continue
             turn.note_origin(event, instance, item)
+            if isinstance(event, OperatorRequest):
+                turn.note_asked(instance, event.command, event.asked, item)
             events.append(event)
         return state, events
 
     async def _retry(
         self, turn: Turn, state: InstanceState, item: Item, message: CommandMessage
-    ) -> Event | None:
+    ) -> RetryRequested | None:
         """What a retry means; it may bring another definition with it."""
         snapshots = self._engine.snapshots
 

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from sagabus.core.definition import Definition
 from sagabus.core.events import ResultReceived
+from sagabus.core.fingerprint import fingerprint
 from sagabus.core.instance import Attempt, InstanceState, Resource, TaskStatus, task_id
 from sagabus.core.tasks import plan_of
 from sagabus.errors import BadMessageError
@@ -43,6 +44,8 @@ _HEADER_BYTES = 512
 _MAX_ERROR_CHARS = 16_000
 #: A parser's complaint may quote what it complains of.
 _MAX_REASON_CHARS = 300
+#: Enough to tell apart what somebody gives under one id.
+_DIGEST_CHARS = 16
 _KINDS = "result, claim and command"
 
 
@@ -195,6 +198,19 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         started_at=message.started_at,
         has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
     )
+
+
+def what_is_asked(message: CommandMessage) -> str:
+    """A command in short, whoever gives it and why, as ``OperatorRequest.asked``.
+
+    Raises:
+        BadMessageError: its arguments are no JSON.
+    """
+    try:
+        what = {name: value for name, value in message.arguments.items() if name != "reason"}
+        return f"{message.name}-{fingerprint(what)[:_DIGEST_CHARS]}"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadMessageError(f"{message.name}: its arguments are no JSON: {error}") from None
 
 
 def without_output(message: ResultMessage, why: str) -> ResultMessage:

@@ -1,7 +1,7 @@
 """From what a batch holds (messages, commands, timers) to each instance's events, in order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sagabus.core.events import (
     ClaimReceived,
     Event,
     InquiryAnswered,
+    OperatorEvent,
     PauseRequested,
     ResumeRequested,
     UndoRequested,
@@ -22,7 +23,7 @@ from sagabus.core.instance import ParentRef
 from sagabus.errors import BadMessageError
 from sagabus.ports import Delivery
 from sagabus.runtime.engine import Engine, LocalCommand
-from sagabus.runtime.messages import read_inbox, result_event
+from sagabus.runtime.messages import read_inbox, result_event, what_is_asked
 from sagabus.runtime.repairing import repair_event, wrong_arguments
 from sagabus_agents.wire import (
     COMMAND_SOURCE,
@@ -126,9 +127,12 @@ def event_of(engine: Engine, instance: str, item: Item, at: datetime) -> Event:
     if isinstance(message, ClaimMessage):
         return _claim(engine, instance, message, item.source, at)
     try:
-        return _command(message, at)
+        event = _command(message, at)
     except ValidationError as error:
         raise wrong_arguments(message, error) from None
+    if isinstance(event, UndoRequested):
+        return event
+    return replace(event, asked=what_is_asked(message))
 
 
 def _claim(
@@ -151,7 +155,7 @@ def _claim(
     )
 
 
-def _command(message: CommandMessage, at: datetime) -> Event:
+def _command(message: CommandMessage, at: datetime) -> OperatorEvent | UndoRequested:
     arguments: dict[str, Any] = message.arguments
     match message.name:
         case "cancel":

@@ -7,15 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sagabus.core.events import (
     CompensateRequested,
-    Event,
     FailRequested,
     IntentResolved,
+    OperatorEvent,
     ResultSet,
     RetryRequested,
     SkipRequested,
 )
 from sagabus.core.instance import Instance
 from sagabus.errors import BadMessageError, ConflictError
+from sagabus.runtime.messages import what_is_asked
 from sagabus.runtime.snapshots import Snapshots
 from sagabus.runtime.starting import check_parameters
 from sagabus_agents.wire import CommandMessage
@@ -60,7 +61,7 @@ def wrong_arguments(message: CommandMessage, error: ValidationError) -> BadMessa
     return BadMessageError(f"{message.name}: {place}: {first['msg']}")
 
 
-def repair_event(message: CommandMessage, at: datetime) -> Event:
+def repair_event(message: CommandMessage, at: datetime) -> OperatorEvent:
     """What a command means that repairs an instance; ``retry`` needs more than the message.
 
     Raises:
@@ -124,5 +125,12 @@ async def retry_event(
     used = definition if definition is not None else await snapshots.of(row.digest)
     check_parameters({**row.parameters, **asked.parameters}, used.max_payload_bytes)
     return RetryRequested(
-        at, message.command, asked.from_, asked.parameters, definition, message.by, asked.reason
+        at,
+        message.command,
+        asked.from_,
+        asked.parameters,
+        definition,
+        message.by,
+        asked.reason,
+        asked=what_is_asked(message),
     )

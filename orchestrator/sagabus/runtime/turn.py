@@ -29,8 +29,8 @@ class Turn:
     resends: list[OutgoingTask] = field(default_factory=list)
     #: Answers that no instance stores.
     refusals: list[tuple[Item, Answer]] = field(default_factory=list)
-    #: Who asked, by (instance, command id).
-    asked: dict[tuple[str, str], list[Item]] = field(default_factory=dict)
+    #: Who asked, by (instance, command id, ``OperatorRequest.asked``).
+    asked: dict[tuple[str, str, str], list[Item]] = field(default_factory=dict)
     #: Where an event came from, by identity of the event.
     origins: dict[int, tuple[str, Item]] = field(default_factory=dict)
     #: Those events: one that is gone would leave its identity to the next.
@@ -39,6 +39,10 @@ class Turn:
     def refuse(self, item: Item, code: str, message: str) -> None:
         """Answer a command that reaches no instance."""
         self.refusals.append((item, Answer(ok=False, code=code, message=message)))
+
+    def note_asked(self, instance: str, command: str, asked: str, item: Item) -> None:
+        """Remember who is to hear the answer to a command."""
+        self.asked.setdefault((instance, command, asked), []).append(item)
 
     def note_origin(self, event: Event, instance: str, item: Item) -> None:
         """Remember the message behind an event, in case nobody can use it."""
@@ -62,6 +66,6 @@ class Turn:
             (item, command.answer)
             for instance, command in self.changes.commands
             if isinstance(command, AnswerCommand)
-            for item in self.asked.get((instance, command.command), ())
+            for item in self.asked.get((instance, command.command, command.answer.asked), ())
         ]
         return [*self.refusals, *stored]

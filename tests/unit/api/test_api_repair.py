@@ -91,6 +91,37 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
             yield House(owner, crew, client, config)
 
 
+async def test_a_key_that_was_answered_is_taken_for_nothing_else(house: House) -> None:
+    await house.o.start("plain", id="i1")
+    await house.until_status("i1", "failed")
+    first = await house.give("i1/retry", WHY, key="kk")
+    await house.until_status("i1", "completed")
+    assert await house.give("i1/retry", WHY, key="kk") == first
+    assert await house.give("i1/retry", {**WHY, "by": "bob"}, key="kk") == first
+    other = await house.give("i1/cancel", WHY, key="kk", code=409)
+    assert other == {
+        "code": "conflict",
+        "message": "this command id (Idempotency-Key) was given with 'retry' before, "
+        "and that was answered: give 'cancel' another one",
+    }
+    more = await house.give("i1/retry", {**WHY, "parameters": {"n": 1}}, key="kk", code=409)
+    assert "was given with 'retry' with other arguments before" in more["message"]
+
+
+async def test_of_two_commands_that_come_together_under_one_key_one_is_a_conflict(
+    house: House,
+) -> None:
+    await house.o.start("plain", id="i1")
+    await house.until_status("i1", "failed")
+    url, headers = f"{BASE}/i1", {"Idempotency-Key": "kk"}
+    replies = await asyncio.gather(
+        house.client.post(f"{url}/retry", json=WHY, headers=headers),
+        house.client.post(f"{url}/pause", json=WHY, headers=headers),
+    )
+    told = [reply.json().get("message", "") for reply in replies if reply.status_code == 409]
+    assert any("this command id (Idempotency-Key) was given with" in each for each in told)
+
+
 async def test_retry_tells_what_is_kept_and_what_runs_again(house: House) -> None:
     await house.o.start("plain", id="i1")
     await house.until_status("i1", "failed")

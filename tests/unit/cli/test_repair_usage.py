@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from sagabus.cli import repair
 from sagabus.cli.bulk import Selection
+from sagabus.cli.client import Api
 from sagabus.cli.main import app
 
 COMMANDS = (
@@ -79,3 +80,19 @@ def test_a_preview_says_what_stands_all_the_same_and_how_it_ends(
         "so the instance ends failed, rollback partial",
         "nothing was sent; to do it: sagabus compensate i1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_sent", "words"),
+    [
+        ("needs_operator", True, "is sent once more; it needs an operator: sagabus show i1"),
+        ("paused", False, "is sent once more when the instance is resumed; it is paused"),
+    ],
+)
+def test_resolve_says_when_what_is_tried_again_is_sent(
+    monkeypatch: pytest.MonkeyPatch, status: str, is_sent: bool, words: str
+) -> None:
+    result = {"id": "i1", "status": status, "stage": "pay", "is_sent": is_sent}
+    monkeypatch.setattr(Api, "post", lambda *_: {"command": "c1", "result": result})
+    code, text = run("resolve", "i1", "pay", "--retry", "--reason", "y")
+    assert (code, text.startswith(f"i1: stage pay {words}")) == (0, True), text

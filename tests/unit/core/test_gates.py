@@ -1,6 +1,7 @@
 """Approval: three outcomes, each once."""
 
 from sagabus.core.definition import Approval
+from sagabus.core.events import PauseRequested, ResumeRequested
 from tests.unit.core.scene import Scene, graph, leads_to, seconds, sequence, stage
 
 UNDO = ("devops",)
@@ -84,6 +85,29 @@ def test_a_repeated_command_gets_its_first_answer() -> None:
     refused = scene.approve("c", "two")
     scene.succeed("b-1-0")
     assert scene.approve("c", "two") == refused
+
+
+def test_a_command_id_that_was_answered_is_taken_for_no_other_command() -> None:
+    scene = gated()
+    assert scene.ask(PauseRequested, command="one", asked="pause-1").ok
+    first = scene.replies[-1]
+    other = scene.ask(ResumeRequested, command="one", asked="resume-2")
+    assert (other.code, other.message) == (
+        "conflict",
+        "this command id (Idempotency-Key) was given with 'pause' before, and that was answered: "
+        "give 'resume' another one",
+    )
+    more = scene.ask(PauseRequested, command="one", asked="pause-3")
+    assert "was given with 'pause' with other arguments before" in str(more.message)
+    assert scene.status == "paused"
+    assert scene.ask(PauseRequested, command="one", asked="pause-1") == first
+
+
+def test_an_answer_of_an_older_version_is_that_of_whatever_comes_under_its_id() -> None:
+    scene = gated()
+    assert scene.ask(PauseRequested, command="one").ok
+    assert scene.ask(PauseRequested, command="one", asked="pause-1").ok
+    assert scene.status == "paused"
 
 
 def test_answers_that_make_no_sense_are_refused_clearly() -> None:

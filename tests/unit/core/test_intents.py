@@ -228,7 +228,7 @@ def test_the_clock_stands_still_while_an_operator_is_needed() -> None:
     assert (scene.status, scene.row.deadline_at) == ("running", scene.at + seconds(90))
 
 
-def test_a_gate_waits_while_an_operator_is_needed() -> None:
+def test_the_time_limit_of_a_gate_stands_still_while_an_operator_is_needed() -> None:
     gate = Approval(timeout=seconds(20))
     scene = Scene(graph(final("f"), stage("g", approval=gate), entry=("f", "g"))).start()
     scene.claim("f-1-0")
@@ -237,7 +237,9 @@ def test_a_gate_waits_while_an_operator_is_needed() -> None:
     scene.wait(100)
     assert scene.run_of("g").status == "waiting"
     resolve(scene, "f", "succeeded")
-    scene.wait(0)
+    scene.wait(9)
+    assert scene.run_of("g").status == "waiting"
+    scene.wait(1)
     assert scene.run_of("g").status == "timed_out"
 
 
@@ -292,6 +294,42 @@ def test_what_was_sent_again_by_a_person_is_held_again() -> None:
     assert [each.attempt for each in intents_of(scene.state)] == [2]
 
 
+def both_held() -> Scene:
+    """Two final tasks of one stage, and nobody knows of either."""
+    scene = Scene(sequence(final("a", "x", "y", parallel=True))).start()
+    for task in ("a-1-0", "a-1-1"):
+        scene.claim(task)
+    scene.wait(10)
+    for task in ("a-1-0", "a-1-1"):
+        scene.claim(task, delivery=2)
+    return scene
+
+
+def test_what_a_person_has_tried_again_leaves_at_once_while_another_outcome_is_unknown() -> None:
+    scene = both_held()
+    answer = resolve(scene, "a", "retry", attempt="a-1-1/1")
+    assert (answer.ok, answer.result["is_sent"]) == (True, True)
+    assert scene.sent == ["a-1-0/1", "a-1-1/1", "a-1-1/2"]
+    scene.succeed("a-1-1")
+    assert scene.status == "needs_operator"
+    assert resolve(scene, "a", "succeeded").ok
+    assert scene.status == "completed"
+
+
+def test_what_a_person_has_tried_again_leaves_after_a_pause_and_the_answer_says_so() -> None:
+    scene = claimed()
+    scene.pause()
+    scene.wait(10)
+    scene.claim("b-1-0", delivery=2)
+    answer = resolve(scene, "b", "retry")
+    assert (answer.result["status"], answer.result["is_sent"]) == ("paused", False)
+    scene.wait(0)
+    assert scene.sent[-1] == "b-1-0/1"
+    scene.resume()
+    scene.wait(0)
+    assert scene.sent[-1] == "b-1-0/2"
+
+
 def test_a_repeated_command_changes_nothing() -> None:
     scene = held()
     first = resolve(scene, "b", "succeeded", command="one")
@@ -315,12 +353,7 @@ def test_what_is_not_unknown_is_not_resolved() -> None:
 
 
 def test_of_several_unknown_outcomes_one_is_to_be_named() -> None:
-    scene = Scene(sequence(final("a", "x", "y", parallel=True))).start()
-    for task in ("a-1-0", "a-1-1"):
-        scene.claim(task)
-    scene.wait(10)
-    for task in ("a-1-0", "a-1-1"):
-        scene.claim(task, delivery=2)
+    scene = both_held()
     message = resolve(scene, "a", "succeeded").message
     assert message == "several outcomes of stage 'a' are unknown, name one: a-1-0/1, a-1-1/1"
     assert resolve(scene, "a", "succeeded", attempt="a-1-1/1").ok

@@ -1,10 +1,12 @@
 """Pausing: what was sent goes on, nothing else is sent until somebody lets it."""
 
-from sagabus.core.definition import Items, RetryPolicy
+from sagabus.core.definition import Approval, Items, RetryPolicy
+from sagabus.core.instance import Gate
 from sagabus.core.subworkflows import ask_again
 from sagabus.core.timers import timers_of
 from tests.unit.core.family_scene import Family, child_stage
 from tests.unit.core.scene import Says, Scene, core, graph, seconds, sequence, stage
+from tests.unit.core.test_inquiries import inquiry
 from tests.unit.core.test_subworkflows import BELOW
 
 
@@ -41,6 +43,49 @@ def test_the_workflows_clock_stands_still() -> None:
     assert scene.status == "running"
     scene.wait(1)
     assert scene.row.error.type == "timeout"
+
+
+def test_the_time_limits_of_gates_stand_still() -> None:
+    asked = Approval(timeout=seconds(60))
+    question = inquiry(timeout=seconds(70))
+    scene = Scene(graph(stage("a", approval=asked), question, entry=("a", "ask"))).start().wait(50)
+    scene.pause()
+    assert [scene.row.wake_at, *(each.due_at for each in gates_of(scene))] == [None] * 3
+    assert scene.wait(3600).status == "paused"
+    scene.resume()
+    assert scene.row.wake_at == scene.at + seconds(10)
+    assert [each.due_at for each in gates_of(scene)] == [scene.at + seconds(n) for n in (10, 20)]
+    scene.wait(9)
+    assert scene.status == "waiting"
+    scene.wait(1)
+    assert scene.row.error.type == "approval_timeout"
+
+
+def test_a_gate_that_opens_during_a_pause_has_all_its_time_afterwards() -> None:
+    gated = stage("b", approval=Approval(timeout=seconds(60), on_timeout="approve"))
+    scene = Scene(sequence(stage("a"), gated)).start()
+    scene.pause()
+    scene.succeed("a-1-0").wait(100)
+    assert (scene.status, scene.run_of("b").status) == ("paused", "waiting")
+    scene.resume()
+    scene.wait(59)
+    assert scene.sent == ["a-1-0/1"]
+    scene.wait(1)
+    assert scene.sent == ["a-1-0/1", "b-1-0/1"]
+
+
+def test_a_gate_is_answered_during_a_pause() -> None:
+    scene = Scene(sequence(stage("a", approval=Approval(timeout=seconds(60))))).start()
+    scene.pause()
+    assert scene.approve("a").ok
+    scene.wait(100)
+    scene.resume()
+    scene.succeed("a-1-0")
+    assert scene.status == "completed"
+
+
+def gates_of(scene: Scene) -> list[Gate]:
+    return [run.gate for run in scene.row.runs.values() if run.gate is not None]
 
 
 def test_a_retry_that_came_up_meanwhile_is_made_when_it_goes_on() -> None:
