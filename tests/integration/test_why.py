@@ -10,6 +10,7 @@ import pytest
 
 from sagabus.app.why import Explained
 from sagabus.core import operators
+from sagabus.core.instance import child_id
 from sagabus.errors import InvariantError, WorkflowNotFoundError
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
@@ -60,6 +61,22 @@ name = "calling"
 [[workflows.stages]]
 name = "call"
 action = "plain"
+
+[[workflows]]
+name = "made_below"
+[[workflows.stages]]
+name = "make"
+agents = ["builder"]
+compensation_agents = ["undoer"]
+
+[[workflows]]
+name = "undoing_below"
+[[workflows.stages]]
+name = "sub"
+action = "made_below"
+[[workflows.stages]]
+name = "check"
+agents = ["builder"]
 
 [[workflows]]
 name = "final"
@@ -115,6 +132,26 @@ agents = ["tester"]
 name = "both"
 agents = ["builder"]
 needs = ["left", "right"]
+
+[[workflows]]
+name = "joining_below"
+order = "graph"
+[[workflows.stages]]
+name = "left"
+agents = ["builder"]
+[[workflows.stages]]
+name = "right"
+action = "tested"
+[[workflows.stages]]
+name = "both"
+agents = ["builder"]
+needs = ["left", "right"]
+
+[[workflows]]
+name = "tested"
+[[workflows.stages]]
+name = "test"
+agents = ["tester"]
 """
 
 
@@ -282,6 +319,30 @@ async def test_instance_that_waits_for_another_one_stands_still_with_it(owner: O
     assert group.instances == [below.row.id]
 
 
+async def test_instance_whose_undo_another_one_carries_out_stands_still_with_it(
+    owner: Owner, world: World
+) -> None:
+    crew = Crew(await world.link(), ["builder"], {"check-1-0#1": Fail(is_retryable=False)})
+    async with running(crew.work):
+        await owner.facade.start("undoing_below", id="i1")
+
+        async def look() -> Explained | None:
+            found = await owner.facade.why.explain("i1")
+            return found if found.is_standing else None
+
+        found = await until(look)
+    [below], [cause] = found.below, found.causes
+    assert below.row.id == child_id("i1", "sub-1-0", 1)
+    assert cause.message == (
+        f"the undo of stage 'sub' is carried out by another instance, {below.row.id}"
+    )
+    assert cause.remedy == f"sagabus why {below.row.id}"
+    assert [each.title for each in below.causes] == ["no agent of role 'undoer' is alive"]
+    assert found.is_standing
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.instances == [below.row.id]
+
+
 async def test_unknown_intent_says_how_it_is_resolved(owner: Owner, world: World) -> None:
     hand = Hand(await world.link())
     await owner.facade.start("final", id="i1")
@@ -343,6 +404,22 @@ async def test_join_names_what_it_waits_for_beside_the_cause(owner: Owner, world
     assert found.is_standing
     [group] = (await owner.facade.why.look()).standstills
     assert group.cause.role == "tester"
+
+
+async def test_instance_where_only_another_one_is_missing_at_a_join_stands_still_with_it(
+    owner: Owner, world: World
+) -> None:
+    crew = Crew(await world.link(), ["builder"])
+    async with running(crew.work):
+        await owner.facade.start("joining_below", id="i1")
+
+        async def look() -> Explained | None:
+            found = await owner.facade.why.explain("i1")
+            names = [each.cause for each in found.causes]
+            return found if names == ["sub_workflow", "join"] and found.is_standing else None
+
+        found = await until(look)
+    assert [each.cause for each in found.below[0].causes] == ["no_agent"]
 
 
 async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) -> None:

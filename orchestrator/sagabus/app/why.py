@@ -19,7 +19,7 @@ from sagabus.errors import (
 )
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.ownership import Ownership
-from sagabus.views.causes import Cause, RoleState, Surroundings, is_standing
+from sagabus.views.causes import Cause, RoleState, Surroundings, is_standing, is_worked_on
 from sagabus.views.why import causes_of
 
 #: Instances that one look at all of them reads.
@@ -44,10 +44,10 @@ class Explained:
     def is_standing(self) -> bool:
         """Nothing of it is being worked on, nor below it."""
         own = [each for each in self.causes if each.cause != "sub_workflow"]
-        stands_below = bool(self.below) and all(each.is_standing for each in self.below)
         if len(own) == len(self.causes):
             return is_standing(own)
-        return stands_below and (not own or is_standing(own))
+        stands_below = bool(self.below) and all(each.is_standing for each in self.below)
+        return stands_below and not is_worked_on(own)
 
 
 @dataclass(slots=True)

@@ -103,5 +103,9 @@ class Cause:
 
 def is_standing(causes: Sequence[Cause]) -> bool:
     """Whether an instance with these causes stands still: nothing of it is being worked on."""
-    names = {each.cause for each in causes}
-    return not names & _WORKED_ON and any(each.is_standing for each in causes)
+    return not is_worked_on(causes) and any(each.is_standing for each in causes)
+
+
+def is_worked_on(causes: Sequence[Cause]) -> bool:
+    """Whether one of these causes is that something is being done."""
+    return any(each.cause in _WORKED_ON for each in causes)

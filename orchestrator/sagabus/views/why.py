@@ -18,9 +18,9 @@ from sagabus.core.instance import (
     InstanceState,
     InstanceStatus,
     Parked,
-    child_id,
 )
 from sagabus.core.stages import is_forward
+from sagabus.core.subworkflows import child_of
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
 from sagabus.views.examples import argument_of
@@ -191,7 +191,7 @@ def _tasks(
 ) -> Iterator[Cause]:
     """What becomes of its open tasks: those of a stage that stand alike are one cause."""
     open_ = [
-        (_task(state.row, tries[-1], definition, around), tries[-1])
+        (_task(state, tries[-1], definition, around), tries[-1])
         for tries in state.attempts.values()
         if tries[-1].is_open and not tries[-1].is_held
     ]
@@ -221,14 +221,14 @@ def _tasks(
 
 
 def _task(
-    row: Instance, attempt: Attempt, definition: Definition | None, around: Surroundings
+    state: InstanceState, attempt: Attempt, definition: Definition | None, around: Surroundings
 ) -> Cause:
     what = "the undo of stage" if attempt.kind == "compensation" else "stage"
     of = f"{what} {attempt.stage!r}"
     if attempt.retry:
         return _retry(attempt, definition, of)
     if attempt.is_child:
-        child = child_id(row.id, attempt.task, attempt.attempt)
+        child = child_of(state, attempt)
         return Cause(
             "sub_workflow",
             f"{of} is carried out by another instance",
