@@ -86,6 +86,14 @@ agents = ["builder"]
 classification = "final"
 
 [[workflows]]
+name = "fanning"
+[[workflows.stages]]
+name = "pays"
+agents = ["builder"]
+classification = "final"
+with_items = [1, 2]
+
+[[workflows]]
 name = "paying"
 [[workflows.stages]]
 name = "reserve"
@@ -373,6 +381,56 @@ async def test_unknown_intent_of_a_cancelled_instance_is_not_to_be_tried_again(
     [cause] = (await explained(owner, "i1", "intent_unknown")).causes
     assert "--failed" in cause.remedy
     assert "--retry" not in cause.remedy
+
+
+async def hold(owner: Owner, hand: Hand, workflow: str, id: str, tasks: int = 1) -> None:
+    """Start an instance of whose final stage nobody knows whether it had its effect."""
+    await owner.facade.start(workflow, id=id)
+    for _ in range(tasks):
+        task = await hand.take("builder")
+        await hand.run(task)
+        await hand.finish(task, "failed", error={"type": "unknown_outcome", "message": "cut"})
+
+    async def look() -> bool:
+        return len((await owner.facade.why.explain(id)).row.parked) == tasks
+
+    await until(look)
+
+
+async def test_of_instances_that_one_cause_holds_up_only_what_helps_each_is_offered(
+    owner: Owner, world: World
+) -> None:
+    hand = Hand(await world.link())
+    for id in ("i1", "i2"):
+        await hold(owner, hand, "final", id)
+    await owner.facade.cancel("i2", by="ann")
+    [group] = (await owner.facade.why.look()).standstills
+    assert sorted(group.instances) == ["i1", "i2"]
+    assert group.cause.remedy == (
+        "find out, then sagabus resolve ID publish --reason TEXT --succeeded, "
+        "or sagabus resolve ID publish --reason TEXT --failed"
+    )
+    check(group.cause.remedy)
+
+
+async def test_of_a_final_fan_out_each_outcome_is_named_that_is_unknown(
+    owner: Owner, world: World
+) -> None:
+    await hold(owner, Hand(await world.link()), "fanning", "i1", tasks=2)
+    causes = (await owner.facade.why.explain("i1")).causes
+    for number, cause in enumerate(causes):
+        command = f"sagabus resolve i1 pays --attempt pays-1-{number}/1 --reason TEXT --succeeded"
+        assert command in cause.remedy_for("i1")
+        check(cause.remedy_for("i1"))
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.instances == ["i1"]
+    assert group.cause.remedy == "sagabus why ID (what helps is not the same for all)"
+    check(group.cause.remedy)
+    for cause in causes:
+        await owner.facade.resolve(
+            "i1", "pays", "succeeded", attempt=f"{cause.task}/1", by="ann", reason="seen"
+        )
+    assert (await owner.facade.wait("i1", 5)).row.status == "completed"
 
 
 async def test_failed_compensation_says_what_can_be_done(owner: Owner, world: World) -> None:

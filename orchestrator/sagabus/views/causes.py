@@ -72,7 +72,8 @@ class Cause:
     cause: CauseName
     title: str
     detail: str = ""
-    remedy: str = ""
+    #: What gets it going again: each by itself.
+    ways: Sequence[str] = ()
     stage: str | None = None
     task: str | None = None
     role: str | None = None
@@ -95,6 +96,11 @@ class Cause:
     def message(self) -> str:
         """One sentence."""
         return f"{self.title}{self.detail}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do; ``ID`` stands for the instance."""
+        return ", or ".join(self.ways)
 
     def remedy_for(self, instance: str) -> str:
         """What to do, with the instance's id where it belongs."""
