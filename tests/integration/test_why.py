@@ -10,6 +10,7 @@ import pytest
 
 from sagabus.app.why import Explained
 from sagabus.core import operators
+from sagabus.core.instance import child_id
 from sagabus.errors import InvariantError, WorkflowNotFoundError
 from sagabus_agents import wire
 from tests.support.crew import Crew, Fail, Hand, Hang
@@ -62,11 +63,35 @@ name = "call"
 action = "plain"
 
 [[workflows]]
+name = "made_below"
+[[workflows.stages]]
+name = "make"
+agents = ["builder"]
+compensation_agents = ["undoer"]
+
+[[workflows]]
+name = "undoing_below"
+[[workflows.stages]]
+name = "sub"
+action = "made_below"
+[[workflows.stages]]
+name = "check"
+agents = ["builder"]
+
+[[workflows]]
 name = "final"
 [[workflows.stages]]
 name = "publish"
 agents = ["builder"]
 classification = "final"
+
+[[workflows]]
+name = "fanning"
+[[workflows.stages]]
+name = "pays"
+agents = ["builder"]
+classification = "final"
+with_items = [1, 2]
 
 [[workflows]]
 name = "paying"
@@ -115,6 +140,26 @@ agents = ["tester"]
 name = "both"
 agents = ["builder"]
 needs = ["left", "right"]
+
+[[workflows]]
+name = "joining_below"
+order = "graph"
+[[workflows.stages]]
+name = "left"
+agents = ["builder"]
+[[workflows.stages]]
+name = "right"
+action = "tested"
+[[workflows.stages]]
+name = "both"
+agents = ["builder"]
+needs = ["left", "right"]
+
+[[workflows]]
+name = "tested"
+[[workflows.stages]]
+name = "test"
+agents = ["tester"]
 """
 
 
@@ -282,6 +327,30 @@ async def test_instance_that_waits_for_another_one_stands_still_with_it(owner: O
     assert group.instances == [below.row.id]
 
 
+async def test_instance_whose_undo_another_one_carries_out_stands_still_with_it(
+    owner: Owner, world: World
+) -> None:
+    crew = Crew(await world.link(), ["builder"], {"check-1-0#1": Fail(is_retryable=False)})
+    async with running(crew.work):
+        await owner.facade.start("undoing_below", id="i1")
+
+        async def look() -> Explained | None:
+            found = await owner.facade.why.explain("i1")
+            return found if found.is_standing else None
+
+        found = await until(look)
+    [below], [cause] = found.below, found.causes
+    assert below.row.id == child_id("i1", "sub-1-0", 1)
+    assert cause.message == (
+        f"the undo of stage 'sub' is carried out by another instance, {below.row.id}"
+    )
+    assert cause.remedy == f"sagabus why {below.row.id}"
+    assert [each.title for each in below.causes] == ["no agent of role 'undoer' is alive"]
+    assert found.is_standing
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.instances == [below.row.id]
+
+
 async def test_unknown_intent_says_how_it_is_resolved(owner: Owner, world: World) -> None:
     hand = Hand(await world.link())
     await owner.facade.start("final", id="i1")
@@ -314,6 +383,56 @@ async def test_unknown_intent_of_a_cancelled_instance_is_not_to_be_tried_again(
     assert "--retry" not in cause.remedy
 
 
+async def hold(owner: Owner, hand: Hand, workflow: str, id: str, tasks: int = 1) -> None:
+    """Start an instance of whose final stage nobody knows whether it had its effect."""
+    await owner.facade.start(workflow, id=id)
+    for _ in range(tasks):
+        task = await hand.take("builder")
+        await hand.run(task)
+        await hand.finish(task, "failed", error={"type": "unknown_outcome", "message": "cut"})
+
+    async def look() -> bool:
+        return len((await owner.facade.why.explain(id)).row.parked) == tasks
+
+    await until(look)
+
+
+async def test_of_instances_that_one_cause_holds_up_only_what_helps_each_is_offered(
+    owner: Owner, world: World
+) -> None:
+    hand = Hand(await world.link())
+    for id in ("i1", "i2"):
+        await hold(owner, hand, "final", id)
+    await owner.facade.cancel("i2", by="ann")
+    [group] = (await owner.facade.why.look()).standstills
+    assert sorted(group.instances) == ["i1", "i2"]
+    assert group.cause.remedy == (
+        "find out, then sagabus resolve ID publish --reason TEXT --succeeded, "
+        "or sagabus resolve ID publish --reason TEXT --failed"
+    )
+    check(group.cause.remedy)
+
+
+async def test_of_a_final_fan_out_each_outcome_is_named_that_is_unknown(
+    owner: Owner, world: World
+) -> None:
+    await hold(owner, Hand(await world.link()), "fanning", "i1", tasks=2)
+    causes = (await owner.facade.why.explain("i1")).causes
+    for number, cause in enumerate(causes):
+        command = f"sagabus resolve i1 pays --attempt pays-1-{number}/1 --reason TEXT --succeeded"
+        assert command in cause.remedy_for("i1")
+        check(cause.remedy_for("i1"))
+    [group] = (await owner.facade.why.look()).standstills
+    assert group.instances == ["i1"]
+    assert group.cause.remedy == "sagabus why ID (what helps is not the same for all)"
+    check(group.cause.remedy)
+    for cause in causes:
+        await owner.facade.resolve(
+            "i1", "pays", "succeeded", attempt=f"{cause.task}/1", by="ann", reason="seen"
+        )
+    assert (await owner.facade.wait("i1", 5)).row.status == "completed"
+
+
 async def test_failed_compensation_says_what_can_be_done(owner: Owner, world: World) -> None:
     script = {
         "check-1-0#1": Fail(is_retryable=False),
@@ -343,6 +462,22 @@ async def test_join_names_what_it_waits_for_beside_the_cause(owner: Owner, world
     assert found.is_standing
     [group] = (await owner.facade.why.look()).standstills
     assert group.cause.role == "tester"
+
+
+async def test_instance_where_only_another_one_is_missing_at_a_join_stands_still_with_it(
+    owner: Owner, world: World
+) -> None:
+    crew = Crew(await world.link(), ["builder"])
+    async with running(crew.work):
+        await owner.facade.start("joining_below", id="i1")
+
+        async def look() -> Explained | None:
+            found = await owner.facade.why.explain("i1")
+            names = [each.cause for each in found.causes]
+            return found if names == ["sub_workflow", "join"] and found.is_standing else None
+
+        found = await until(look)
+    assert [each.cause for each in found.below[0].causes] == ["no_agent"]
 
 
 async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) -> None:

@@ -1,5 +1,6 @@
 """The ledger: an entry per attempt, with the words of those who count steps."""
 
+from sagabus.core.events import ResultSet
 from sagabus.views.ledger import ledger_of
 from tests.unit.core.scene import Scene, sequence, stage
 
@@ -34,6 +35,18 @@ def test_a_step_whose_compensation_failed_is_never_called_compensated() -> None:
     found = steps(scene)
     assert (found["first-1-0/1"], found["second-1-0/1"]) == ("compensated", "completed")
     assert found["second-1-0-undo-0/1"] == "failed"
+
+
+def test_what_was_undone_by_hand_is_compensated_and_its_undos_keep_what_came_of_them() -> None:
+    fan = stage("fan", "devops", "devops", parallel=True, undo=UNDO)
+    scene = Scene(sequence(fan, stage("check"), saga_on_failed_undo="park")).start()
+    scene.succeed("fan-1-0", "fan-1-1").fail("check-1-0")
+    scene.succeed("fan-1-0-undo-0").fail("fan-1-1-undo-0")
+    before = steps(scene)
+    assert (before["fan-1-0/1"], before["fan-1-1/1"]) == ("compensated", "completed")
+    assert scene.ask(ResultSet, "fan", None).ok
+    assert steps(scene) == {**before, "fan-1-1/1": "compensated"}
+    assert (before["fan-1-0-undo-0/1"], before["fan-1-1-undo-0/1"]) == ("completed", "failed")
 
 
 def test_what_is_on_its_way_is_running() -> None:

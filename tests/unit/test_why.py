@@ -29,6 +29,12 @@ MAKES = [
     if getattr(make, "__module__", "") == standings.__name__ and not name.startswith("_")
 ]
 AROUND = Surroundings()
+
+
+def _value(option: str, words: list[str]) -> str | None:
+    return words[words.index(option) + 1] if option in words else None
+
+
 GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
     "approve": lambda scene, words: scene.ask(ApprovalAnswered, words[0], True),
     "reject": lambda scene, words: scene.ask(ApprovalAnswered, words[0], False),
@@ -36,13 +42,11 @@ GIVE: dict[str, Callable[[Scene, list[str]], Answer]] = {
     "resume": lambda scene, _: scene.ask(ResumeRequested),
     "skip": lambda scene, words: scene.ask(SkipRequested, words[0]),
     "set-result": lambda scene, words: scene.ask(ResultSet, words[0], None),
-    "resolve": lambda scene, words: scene.ask(IntentResolved, words[0], "succeeded"),
-    "compensate": lambda scene, words: scene.ask(
-        CompensateRequested, words[1] if words[:1] == ["--stage"] else None
+    "resolve": lambda scene, words: scene.ask(
+        IntentResolved, words[0], words[-1].removeprefix("--"), attempt=_value("--attempt", words)
     ),
-    "retry": lambda scene, words: scene.ask(
-        RetryRequested, words[1] if words[:1] == ["--from"] else None
-    ),
+    "compensate": lambda scene, words: scene.ask(CompensateRequested, _value("--stage", words)),
+    "retry": lambda scene, words: scene.ask(RetryRequested, _value("--from", words)),
     "cancel": lambda scene, words: scene.ask(
         CancelRequested, is_undone="--no-compensate" not in words
     ),
@@ -109,12 +113,39 @@ def test_every_status_is_looked_at() -> None:
         (standings.failed_after_final, ["retry", "compensate"]),
         (standings.undo_parked, ["retry", "skip", "set-result"]),
         (standings.given_up, ["resume"]),
-        (standings.held, ["resolve"]),
+        (standings.held, 3 * ["resolve"]),
+        (standings.several_held, 6 * ["resolve"]),
+        (standings.held_and_cancelled, 2 * ["resolve"]),
+        (standings.held_beside_a_retry, 3 * ["resolve"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_what_helps_is_offered(make: Callable[[], Scene], commands: list[str]) -> None:
     assert [command for command, _ in offered(make())] == commands
+
+
+def test_of_several_outcomes_that_are_unknown_each_is_named() -> None:
+    scene = standings.several_held()
+    first, second = causes_of(scene.state, scene.definition, AROUND)
+    assert second.remedy_for("i1") == (
+        "find out, then sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --succeeded, "
+        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --failed, "
+        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --retry"
+    )
+    scene.ask(IntentResolved, "f", "succeeded", attempt="f-1-1/1")
+    [last] = causes_of(scene.state, scene.definition, AROUND)
+    assert (last.task, "--attempt" in first.remedy, "--attempt" in last.remedy) == (
+        *("f-1-0", True),
+        False,
+    )
+
+
+@pytest.mark.parametrize("make", [standings.held_beside_a_retry, standings.paused_before_a_retry])
+def test_a_retry_that_nobody_begins_is_not_said_to_begin(make: Callable[[], Scene]) -> None:
+    scene = make()
+    assert any(tries[-1].retry for tries in scene.state.attempts.values())
+    [cause] = causes_of(scene.state, scene.definition, AROUND)
+    assert cause.cause in {"intent_unknown", "paused"}
 
 
 def test_what_has_ended_below_another_instance_is_repaired_there() -> None:

@@ -1,11 +1,12 @@
 """What the API takes, and what it answers beside instances (``sagabus.views``)."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sagabus.core.definition import Definition, Stage
+from sagabus.core.definition import CORE_ROLE, WORKFLOW_ROLE, Definition, Stage
 from sagabus.ports import Hold
 from sagabus.views.instances import EventView, InstanceSummary
 from sagabus.views.shared import View
@@ -249,17 +250,21 @@ def hold_of(hold: Hold) -> HoldView:
     )
 
 
+def _agents(roles: Sequence[str]) -> list[str]:
+    return [role for role in roles if role not in {CORE_ROLE, WORKFLOW_ROLE}]
+
+
 def _stage_of(stage: Stage) -> StageDefinitionView:
     return StageDefinitionView(
         name=stage.name,
-        agents=list(stage.roles) if stage.kind == "agents" else [],
+        agents=_agents(stage.roles),
         action=stage.action,
         parallel=stage.parallel,
         max_parallel=stage.max_parallel,
         approval_required=stage.approval is not None,
         classification=stage.classification,
         is_idempotent=stage.is_idempotent,
-        compensation_agents=list(stage.compensation.roles) if stage.compensation else [],
+        compensation_agents=_agents(stage.compensation.roles) if stage.compensation else [],
         timeout_s=stage.timeout.total_seconds() if stage.timeout else None,
         max_retries=stage.retry.count,
         next=list(stage.routes.leads_to),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,7 +19,7 @@ from sagabus.errors import (
 )
 from sagabus.runtime.engine import Engine
 from sagabus.runtime.ownership import Ownership
-from sagabus.views.causes import Cause, RoleState, Surroundings, is_standing
+from sagabus.views.causes import Cause, RoleState, Surroundings, is_standing, is_worked_on
 from sagabus.views.why import causes_of
 
 #: Instances that one look at all of them reads.
@@ -28,6 +28,8 @@ MAX_LOOKED_AT: Final = 10_000
 _MAX_BELOW: Final = 20
 _MAX_DEPTH: Final = 8
 _PAGE: Final = 500
+#: What to do where nothing helps all of them.
+_EACH_ITS_OWN: Final = "sagabus why ID (what helps is not the same for all)"
 _UNFINISHED: Final = tuple(status for status in InstanceStatus if not status.is_terminal)
 
 
@@ -44,16 +46,17 @@ class Explained:
     def is_standing(self) -> bool:
         """Nothing of it is being worked on, nor below it."""
         own = [each for each in self.causes if each.cause != "sub_workflow"]
-        stands_below = bool(self.below) and all(each.is_standing for each in self.below)
         if len(own) == len(self.causes):
             return is_standing(own)
-        return stands_below and (not own or is_standing(own))
+        stands_below = bool(self.below) and all(each.is_standing for each in self.below)
+        return stands_below and not is_worked_on(own)
 
 
 @dataclass(slots=True)
 class Standstill:
     """Instances that one cause holds up."""
 
+    #: With what helps each of them.
     cause: Cause
     #: Their ids, by status the newest first.
     instances: list[str] = field(default_factory=list)
@@ -193,12 +196,12 @@ class WhyDesk:
         found = []
         store = await assess_store(self._engine.store)
         if not store.ok:
-            remedy = "start the database: what is unfinished goes on by itself"
-            found.append(Cause("store_away", "the database is away", f": {store.detail}", remedy))
+            ways = ["start the database: what is unfinished goes on by itself"]
+            found.append(Cause("store_away", "the database is away", f": {store.detail}", ways))
         bus = assess_bus(self._engine, self._ownership)
         if not bus.ok:
-            remedy = "start NATS: what is unfinished goes on by itself"
-            found.append(Cause("bus_away", "the bus is away", f": {bus.detail}", remedy))
+            ways = ["start NATS: what is unfinished goes on by itself"]
+            found.append(Cause("bus_away", "the bus is away", f": {bus.detail}", ways))
         return found
 
     async def _roles(self) -> Mapping[str, RoleState]:
@@ -230,6 +233,9 @@ def _sort_in(
 ) -> None:
     for cause in causes:
         group = found.setdefault((cause.cause, cause.title), Standstill(cause))
+        if group.cause.ways != cause.ways:
+            common = [way for way in group.cause.ways if way in cause.ways]
+            group.cause = replace(group.cause, ways=common or [_EACH_ITS_OWN])
         if row.id not in group.instances[-1:]:
             group.instances.append(row.id)
         if group.since is None or row.updated_at < group.since:

@@ -134,7 +134,7 @@ class Follower:
             return
         # Not the message: it counts, and tells times.
         asked_at = cause["since"] if cause["cause"] in _ASKING else None
-        told = cause["id"], cause["cause"], cause["stage"], cause["role"], asked_at
+        told = *(cause[name] for name in ("id", "cause", "stage", "role", "next")), asked_at
         if told != self._told:
             self._told = told
             what_next = f"; next: {cause['next']}" if cause["next"] else ""

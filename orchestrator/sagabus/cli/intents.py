@@ -45,6 +45,6 @@ def intents(
         say(f"and {page['total'] - len(page['items'])} more: --limit {page['total']}")
     if any(item["is_held"] for item in page["items"]):
         say(
-            "look what became of it, then: sagabus resolve INSTANCE STAGE --reason TEXT"
-            " with --succeeded, --failed or --retry"
+            "look what became of it, then: sagabus resolve INSTANCE STAGE --attempt ATTEMPT"
+            " --reason TEXT --succeeded (or --failed, or --retry)"
         )

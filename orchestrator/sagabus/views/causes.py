@@ -72,7 +72,8 @@ class Cause:
     cause: CauseName
     title: str
     detail: str = ""
-    remedy: str = ""
+    #: What gets it going again: each by itself.
+    ways: Sequence[str] = ()
     stage: str | None = None
     task: str | None = None
     role: str | None = None
@@ -96,6 +97,11 @@ class Cause:
         """One sentence."""
         return f"{self.title}{self.detail}"
 
+    @property
+    def remedy(self) -> str:
+        """What to do; ``ID`` stands for the instance."""
+        return ", or ".join(self.ways)
+
     def remedy_for(self, instance: str) -> str:
         """What to do, with the instance's id where it belongs."""
         return re.sub(r"(sagabus [a-z-]+) ID\b", rf"\1 {instance}", self.remedy)
@@ -103,5 +109,9 @@ class Cause:
 
 def is_standing(causes: Sequence[Cause]) -> bool:
     """Whether an instance with these causes stands still: nothing of it is being worked on."""
-    names = {each.cause for each in causes}
-    return not names & _WORKED_ON and any(each.is_standing for each in causes)
+    return not is_worked_on(causes) and any(each.is_standing for each in causes)
+
+
+def is_worked_on(causes: Sequence[Cause]) -> bool:
+    """Whether one of these causes is that something is being done."""
+    return any(each.cause in _WORKED_ON for each in causes)

@@ -25,8 +25,8 @@ class LedgerEntry(View):
     kind: Literal["task", "compensation"]
     role: str
     action: str
-    #: How it stands in one of four words; ``completed`` is ``compensated`` once it is undone, which
-    #: a compensation that failed never makes it.
+    #: How it stands in one of four words; a task's ``completed`` is ``compensated`` once it is
+    #: undone, which a compensation that failed never makes it.
     step_status: StepStatus
     status: TaskStatus
     input: Any
@@ -106,7 +106,8 @@ def _undone_tasks(state: InstanceState) -> set[str]:
     return {
         attempts[-1].task
         for attempts in state.attempts.values()
-        if _is_undone(_run_of(state, attempts[-1]), succeeded.get(attempts[-1].task, []))
+        if attempts[-1].kind == "task"
+        and _is_undone(_run_of(state, attempts[-1]), succeeded.get(attempts[-1].task, []))
     }
 
 

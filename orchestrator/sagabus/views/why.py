@@ -18,9 +18,9 @@ from sagabus.core.instance import (
     InstanceState,
     InstanceStatus,
     Parked,
-    child_id,
 )
 from sagabus.core.stages import is_forward
+from sagabus.core.subworkflows import child_of
 from sagabus.core.tasks import plan_of
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
 from sagabus.views.examples import argument_of
@@ -44,7 +44,7 @@ def causes_of(
         *(_parked(each, state, definition) for each in row.parked),
         *_paused(row, around),
         *_gates(row, definition),
-        *_unless_held(_tasks(state, definition, around), around),
+        *_unless_held(_tasks(state, definition, around), row, around),
         *_joins(row, definition),
     ]
     return found or [Cause("moving", "it has just moved, and goes on by itself")]
@@ -55,37 +55,37 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
     title = f"{row.status}, rollback {row.rollback}"
     detail = "" if row.error is None else f": {row.error.message}"
     if row.status is InstanceStatus.COMPLETED and not _has_left(row):
-        remedy = ""
+        ways = []
     elif row.parent is not None:
         above = row.parent.instance
-        remedy = f"sagabus why {above}, the instance that it carried out a stage of"
+        ways = [f"sagabus why {above}, the instance that it carried out a stage of"]
     elif row.status is InstanceStatus.COMPLETED:
-        remedy = _what_is_left(state, definition)
+        ways = _what_is_left(state, definition)
     else:
-        remedy = _on_from_here(state, definition, "what is left")
-    return Cause("ended", title, detail, remedy, since=row.ended_at)
+        ways = _on_from_here(state, definition, "what is left")
+    return Cause("ended", title, detail, ways, since=row.ended_at)
 
 
-def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> str:
+def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> list[str]:
     """What a person may do with an instance that failed; nothing that would be refused."""
+    ways: list[str] = []
     if definition is None:
-        return ""
-    ways = []
+        return ways
     if repair_retry.refusal(definition, state) is None:
         ways.append("sagabus retry ID (goes on from here)")
     if repair_undo.refusal(definition, state, None) is None:
         ways.append(f"sagabus compensate ID (undoes {what})")
-    return ", or ".join(ways)
+    return ways
 
 
-def _what_is_left(state: InstanceState, definition: Definition | None) -> str:
+def _what_is_left(state: InstanceState, definition: Definition | None) -> list[str]:
     """How to undo what a completed instance has left, and not what it was to do."""
     left = [*state.row.effects_left, *state.row.failed_compensations]
-    return ", or ".join(
+    return [
         f"sagabus compensate ID --stage {stage} (undoes what is left of it)"
         for stage in dict.fromkeys(each["stage"] for each in left)
         if definition and repair_undo.refusal(definition, state, stage) is None
-    )
+    ]
 
 
 def _has_left(row: Instance) -> bool:
@@ -101,51 +101,57 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             tries = state.attempts.get(parked.task or "")
             why = tries[-1].error if tries else None
             detail = f" ({parked.task})" + ("" if why is None else f": {why.message}")
-            others = "or --failed, or --retry" if is_forward(state.row) else "or --failed"
-            remedy = (
-                f"find out, then sagabus resolve ID {stage} --reason TEXT --succeeded ({others})"
-            )
+            ways = _resolving(parked, state.row)
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             failed = [each for each in state.row.failed_compensations if each["stage"] == stage]
             detail = f": {failed[-1]['error']['message']}" if failed else ""
-            options = [
+            ways = [
                 f"sagabus skip ID {stage} --reason TEXT (goes on without it)",
                 f"sagabus set-result ID {stage} --output JSON --reason TEXT"
                 " (says that it was undone by hand)",
             ]
             if definition and repair_undo.refusal(definition, state, parked.stage) is None:
-                options.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
-            remedy = ", or ".join(options)
+                ways.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = "" if state.row.error is None else f": {state.row.error.message}"
-            remedy = _on_from_here(state, definition, "the rest")
-            remedy = remedy or "sagabus cancel ID --no-compensate (leaves everything as it is)"
+            ways = _on_from_here(state, definition, "the rest")
+            ways = ways or ["sagabus cancel ID --no-compensate (leaves everything as it is)"]
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
-            remedy = "sagabus resume ID (tries once more); report it with sagabus history ID --json"
-    return Cause(name, title, detail, remedy, parked.stage, parked.task, since=parked.at)
+            ways = ["sagabus resume ID (tries once more); report it with sagabus history ID --json"]
+    return Cause(name, title, detail, ways, parked.stage, parked.task, since=parked.at)
+
+
+def _resolving(parked: Parked, row: Instance) -> list[str]:
+    """How to say what became of an attempt; it is named where the stage has others like it."""
+    alike = [
+        each for each in row.parked if (each.cause, each.stage) == (parked.cause, parked.stage)
+    ]
+    which = f" --attempt {parked.task}/{parked.attempt}" if len(alike) > 1 else ""
+    command = f"sagabus resolve ID {parked.stage}{which} --reason TEXT"
+    ways = [f"find out, then {command} --succeeded", f"{command} --failed"]
+    return [*ways, f"{command} --retry"] if is_forward(row) else ways
 
 
 def _paused(row: Instance, around: Surroundings) -> Iterator[Cause]:
     if row.paused is not None:
         of_workflow = row.paused.is_of_workflow
         what = f"workflow {row.workflow!r} is paused" if of_workflow else "it is paused"
-        remedy = f"sagabus resume --workflow {row.workflow}" if of_workflow else "sagabus resume ID"
+        which = f"--workflow {row.workflow}" if of_workflow else "ID"
         yield Cause(
             "paused",
             f"{what} by {row.paused.by or 'somebody'}",
             _because(row.paused.reason),
-            remedy,
+            [f"sagabus resume {which}"],
             since=row.paused.at,
         )
     for hold in around.holds:
         if hold.kind == "all":
             title = f"everything is paused by {hold.by or 'somebody'}"
-            yield Cause(
-                "on_hold", title, _because(hold.reason), "sagabus resume --all", since=hold.at
-            )
+            ways = ["sagabus resume --all"]
+            yield Cause("on_hold", title, _because(hold.reason), ways, since=hold.at)
 
 
 def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
@@ -162,28 +168,33 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             title = f"stage {run.stage!r} of {row.workflow!r} waits for an answer"
             stage = definition.stages.get(run.stage) if definition is not None else None
             data = argument_of(stage.form if stage is not None else None)
-            remedy = f"sagabus answer ID {run.stage} --data {data}"
+            ways = [f"sagabus answer ID {run.stage} --data {data}"]
         else:
             whom = " by whom the policies permit" if definition and definition.has_policies else ""
             title = f"stage {run.stage!r} of {row.workflow!r} waits for approval{whom}"
-            remedy = (
-                f"sagabus approve ID {run.stage}, or sagabus reject ID {run.stage} --reason TEXT"
-            )
+            ways = [
+                f"sagabus approve ID {run.stage}",
+                f"sagabus reject ID {run.stage} --reason TEXT",
+            ]
         yield Cause(
             "question" if gate.is_question else "approval",
             title,
             detail,
-            remedy,
+            ways,
             stage=run.stage,
             since=gate.asked_at,
             until=gate.due_at,
         )
 
 
-def _unless_held(causes: Iterator[Cause], around: Surroundings) -> Iterator[Cause]:
-    """Without those of tasks that wait in a queue while everything is paused: they do not."""
-    is_held = any(hold.kind == "all" for hold in around.holds)
-    return (each for each in causes if not (is_held and each.cause == "queued"))
+def _unless_held(causes: Iterator[Cause], row: Instance, around: Surroundings) -> Iterator[Cause]:
+    """Without what does not happen where nothing is sent: nothing is taken, or tried again."""
+    untrue: set[CauseName] = set()
+    if any(hold.kind == "all" for hold in around.holds):
+        untrue.add("queued")
+    if row.paused is not None or row.parked:
+        untrue.add("retry")
+    return (each for each in causes if each.cause not in untrue)
 
 
 def _tasks(
@@ -191,7 +202,7 @@ def _tasks(
 ) -> Iterator[Cause]:
     """What becomes of its open tasks: those of a stage that stand alike are one cause."""
     open_ = [
-        (_task(state.row, tries[-1], definition, around), tries[-1])
+        (_task(state, tries[-1], definition, around), tries[-1])
         for tries in state.attempts.values()
         if tries[-1].is_open and not tries[-1].is_held
     ]
@@ -206,7 +217,7 @@ def _tasks(
             first.cause,
             first.title,
             f"{first.detail} (and {len(more)} more of its tasks)",
-            first.remedy,
+            first.ways,
             first.stage,
             first.task,
             first.role,
@@ -221,19 +232,19 @@ def _tasks(
 
 
 def _task(
-    row: Instance, attempt: Attempt, definition: Definition | None, around: Surroundings
+    state: InstanceState, attempt: Attempt, definition: Definition | None, around: Surroundings
 ) -> Cause:
     what = "the undo of stage" if attempt.kind == "compensation" else "stage"
     of = f"{what} {attempt.stage!r}"
     if attempt.retry:
         return _retry(attempt, definition, of)
     if attempt.is_child:
-        child = child_id(row.id, attempt.task, attempt.attempt)
+        child = child_of(state, attempt)
         return Cause(
             "sub_workflow",
             f"{of} is carried out by another instance",
             f", {child}",
-            f"sagabus why {child}",
+            [f"sagabus why {child}"],
             attempt.stage,
             attempt.task,
             since=attempt.created_at,
@@ -243,7 +254,7 @@ def _task(
         until = attempt.due_at
         detail = f" until {_clock(until)}" if until else ""
         title = f"{of} sleeps"
-        return Cause("sleeping", title, detail, "", attempt.stage, attempt.task, until=until)
+        return Cause("sleeping", title, detail, (), attempt.stage, attempt.task, until=until)
     return _sent(attempt, of, around)
 
 
@@ -253,13 +264,14 @@ def _retry(attempt: Attempt, definition: Definition | None, of: str) -> Cause:
         total = f" of {plan_of(definition, attempt).retry.count + 1}"
     due = "" if attempt.due_at is None else f", begins at {_clock(attempt.due_at)}"
     error = "" if attempt.error is None else f"; the last one failed: {attempt.error.message}"
+    ways = ["wait"]
+    if attempt.kind == "task":
+        ways.append(f"sagabus skip ID {attempt.stage} --reason TEXT")
     return Cause(
         "retry",
         f"{of} waits for its next attempt",
         f": attempt {attempt.attempt + 1}{total}{due}{error}",
-        f"wait, or sagabus skip ID {attempt.stage} --reason TEXT"
-        if attempt.kind == "task"
-        else "wait",
+        ways,
         attempt.stage,
         attempt.task,
         attempt.role,
@@ -276,10 +288,10 @@ def _sent(attempt: Attempt, of: str, around: Surroundings) -> Cause:
     for hold in around.holds:
         if (hold.kind, hold.name) == ("role", attempt.role):
             title = f"role {attempt.role!r} is paused by {hold.by or 'somebody'}"
-            remedy = f"sagabus resume --role {attempt.role}"
-            return Cause("on_hold", title, _because(hold.reason), remedy, *place, hold.at)
+            ways = [f"sagabus resume --role {attempt.role}"]
+            return Cause("on_hold", title, _because(hold.reason), ways, *place, hold.at)
     if attempt.agent in around.agents and attempt.started_at is not None:
-        return Cause("running", f"{of} is being done", f" by {attempt.agent}", "", *place, since)
+        return Cause("running", f"{of} is being done", f" by {attempt.agent}", (), *place, since)
     if not role.alive:
         title = f"no agent of role {attempt.role!r} is alive"
         detail = f", so {of} waits"
@@ -287,11 +299,11 @@ def _sent(attempt: Attempt, of: str, around: Surroundings) -> Cause:
             detail = f" since {_clock(role.last_heard_at)}{detail}"
         if role.queued is not None:
             detail += f" (tasks in its queue: {role.queued})"
-        remedy = f"start an agent of role {attempt.role}"
-        return Cause("no_agent", title, detail, remedy, *place, role.last_heard_at or since)
+        ways = [f"start an agent of role {attempt.role}"]
+        return Cause("no_agent", title, detail, ways, *place, role.last_heard_at or since)
     if attempt.agent is not None:
         title = f"{of} is taken over from an agent that is gone"
-        return Cause("queued", title, f", {attempt.agent}", "", *place, since)
+        return Cause("queued", title, f", {attempt.agent}", (), *place, since)
     if not role.free:
         named = ", ".join(role.working_for[:_MAX_NAMED])
         more = len(role.working_for) - _MAX_NAMED
@@ -300,13 +312,13 @@ def _sent(attempt: Attempt, of: str, around: Surroundings) -> Cause:
             "agents_busy",
             f"all agents of role {attempt.role!r} are at their limit",
             f", with tasks of {named or 'others'}",
-            f"wait, or start more agents of role {attempt.role}",
+            ["wait", f"start more agents of role {attempt.role}"],
             *place,
             since,
             others=role.working_for,
         )
     return Cause(
-        "queued", f"{of} waits in the queue of role {attempt.role!r}", "", "", *place, since
+        "queued", f"{of} waits in the queue of role {attempt.role!r}", "", (), *place, since
     )
 
 

@@ -3,8 +3,12 @@
 import json
 import re
 import threading
+from dataclasses import replace
 
 import pytest
+
+from tests.unit.core.family_scene import child_stage
+from tests.unit.core.scene import core, sequence
 
 COMMANDS = [
     "up",
@@ -244,7 +248,23 @@ def test_doctor_fails_on_a_broken_file_and_only_warns_when_nothing_runs(sagabus,
 
 
 def test_doctor_names_roles_without_agents(sagabus, remote):
+    below = child_stage()
+    counted = core("count", "core.echo")
+    remote.orchestrator.definitions["calling"] = replace(sequence(below, counted), name="calling")
     checks = json.loads(sagabus("doctor", "--json", "--url", remote.url).stdout)["checks"]
     levels = {check["check"]: check["level"] for check in checks}
     assert levels["role devops"] == "warn"
     assert levels["store"] == "ok"
+    assert not any(name.startswith("role _") for name in levels)
+
+
+@pytest.mark.parametrize("width", [60, 100, 250])
+def test_doctor_says_what_to_do_behind_what_it_found_however_long_that_is(sagabus, tmp_path, width):
+    (tmp_path / "bad.toml").write_text(f"{'x' * 40} = {'y' * 150}")
+    said = sagabus("doctor", "--config", "bad.toml", COLUMNS=str(width)).stdout.splitlines()
+    assert said[0].split() == ["CHECK", "FOUND"]
+    found = said[0].index("FOUND")
+    # No row is wider because of another one, and what is wrapped stays below its head.
+    assert found < 24
+    assert " ".join(line[found:] for line in said).endswith("; next: sagabus up")
+    assert "; next: sagabus validate bad.toml" in " ".join(line[found:] for line in said)

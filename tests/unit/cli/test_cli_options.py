@@ -1,11 +1,16 @@
 """How parameters are read from a command line, and what is printed."""
 
 import io
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from rich.console import Console
+from typer.main import get_command
 
+from sagabus.cli.main import app
 from sagabus.cli.options import parameters_of, who
 from sagabus.cli.output import clean, duration, status
 
@@ -61,3 +66,20 @@ def test_agents_text_cannot_steer_the_terminal():
 def test_durations_are_short():
     spans = [None, 0.0042, 3.14, 125, 7300]
     assert [duration(span) for span in spans] == ["-", "4 ms", "3.1 s", "2 min 05 s", "2 h 01 min"]
+
+
+def flags_of(name: str) -> set[str]:
+    program: Any = get_command(app)
+    return {flag for option in program.commands[name].params for flag in option.opts}
+
+
+def test_the_documentation_says_which_flags_are_for_the_orchestrator_alone():
+    text = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
+    found = text.partition("\nBoth take:\n")[2].partition("\nFlags win")[0]
+    both, alone = (
+        set(re.findall(r"^\| `(--[a-z-]+)", part, flags=re.MULTILINE))
+        for part in found.split("\nOf the two only `orchestrator` has these flags.")
+    )
+    apart = {"--after-restore", "--paused", "--json"}
+    assert both == flags_of("orchestrator") & flags_of("up") - apart
+    assert alone == flags_of("orchestrator") - flags_of("up")

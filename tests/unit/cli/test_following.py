@@ -1,5 +1,8 @@
 """An instance that is followed: why it stands is said, and the time that it is given ends."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import typer
 
@@ -83,6 +86,26 @@ def test_what_is_worked_on_and_what_it_waits_for_below():
     calls = {"cause": "sub_workflow", "is_standing": False}
     above = {"id": "i1", "is_standing": True, "causes": [calls], "below": [running, child]}
     assert follow._standing_cause(above) == {**stuck, "id": "c1"}
+
+
+def test_what_is_next_is_said_when_it_is_something_else(capsys):
+    """Two outcomes of a stage are unknown: one is resolved, and then there is the other."""
+    cause = {"cause": "intent_unknown", "stage": "pays", "role": None, "message": "not known"}
+    found = [
+        {"id": "i1", "is_standing": True, "below": [], "causes": [{**cause, **more}]}
+        for more in [
+            {"is_standing": True, "since": "2026-01-01", "next": f"resolve {task}"}
+            for task in ("pays-1-0/1", "pays-1-0/1", "pays-1-1/1")
+        ]
+    ]
+    api = SimpleNamespace(get=lambda _: found.pop(0))
+    follower = follow.Follower(cast(Api, api), "i1")
+    for _ in range(3):
+        follower._stands()
+    assert capsys.readouterr().err.splitlines() == [
+        "not known; next: resolve pays-1-0/1",
+        "not known; next: resolve pays-1-1/1",
+    ]
 
 
 def test_a_time_is_for_waiting(sagabus, remote):

@@ -1,9 +1,10 @@
 """Instances in each status, brought there by the machine, in every way that commands tell apart."""
 
+from datetime import timedelta
 from typing import Any
 
-from sagabus.core.definition import Approval
-from sagabus.core.events import CancelRequested, RetryRequested, SkipRequested
+from sagabus.core.definition import Approval, RetryPolicy
+from sagabus.core.events import CancelRequested, IntentResolved, RetryRequested, SkipRequested
 from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
 
 UNDO = ("devops",)
@@ -60,12 +61,48 @@ def paused() -> Scene:
     return scene
 
 
+def paused_before_a_retry() -> Scene:
+    again = RetryPolicy(count=1, delay=timedelta(seconds=60))
+    scene = Scene(sequence(stage("a", retry=again))).start().fail("a-1-0")
+    scene.pause()
+    return scene
+
+
 def held() -> Scene:
     """Nobody knows whether the final stage f had its effect."""
     scene = _final()
     scene.claim("f-1-0")
     scene.wait(10)
     scene.claim("f-1-0", delivery=2)
+    return scene
+
+
+def several_held() -> Scene:
+    """Nobody knows it of two of the three tasks of the final stage f."""
+    flow = sequence(
+        stage("f", "devops", "devops", "devops", parallel=True, classification="final"),
+        stage("x", classification="final"),
+    )
+    scene = Scene(flow).start()
+    for task in ("f-1-0", "f-1-1"):
+        scene.claim(task)
+    scene.wait(10)
+    for task in ("f-1-0", "f-1-1"):
+        scene.claim(task, delivery=2)
+    return scene.succeed("f-1-2")
+
+
+def held_and_cancelled() -> Scene:
+    """It is to be undone as soon as that is known."""
+    scene = held()
+    scene.cancel()
+    return scene
+
+
+def held_beside_a_retry() -> Scene:
+    """One of them is to be tried again, which waits for the other."""
+    scene = several_held()
+    scene.ask(IntentResolved, "f", "retry", None, "f-1-0/1")
     return scene
 
 
