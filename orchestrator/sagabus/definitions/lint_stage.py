@@ -100,7 +100,9 @@ def _check_undo(subject: Subject, located: Located, found: Findings) -> None:
     if (
         stage.classification == "compensatable"
         and not stage.has_compensation
-        and kind not in {"workflow", None}
+        and kind != "workflow"
+        # Who wants agents means no workflow, which may need none, even where they do not fit.
+        and (kind is not None or here.at("agents").value is not None)
         and not subject.lacks(here, "compensation", "compensation_agents")
     ):
         found.add(

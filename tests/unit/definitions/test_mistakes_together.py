@@ -131,6 +131,7 @@ def test_a_mistake_in_a_stage_hides_nothing_of_the_graph(tmp_path: Path, mistake
         (BLOCK_IN_BLOCK + stage("b", "input = {v = '{{ oops'}", "join = 2"), ["`type`: a block has no place in a block", "`input.v`: unexpected", "`join`: a join waits"]),
         (block("on_success = 'end'", "action = 'core.sleep'", "input = {seconds = -5}"), ["`on_success`: a stage of a block leads nowhere", "-5 is not between"]),
         (stage("a", "action = 'core.sleep'", "input = {duration = 'x', until = 'y'}", agents=""), ["duration and until each say how long", "'x' is not a duration", "'y' is no instant"]),
+        (stage("a", "agents = []", "classification = 'compensatable'"), ["`agents`: is empty", "a compensatable stage needs a compensation"]),
         (stage("a") + stage("a", "on_success = 'nowhere'"), ["is already the name", 'there are "a", end and fail']),
         (stage("a") + stage("B", "on_success = 'nowhere'"), ["'B' is not a stage name", 'no stage "nowhere"']),
     ],
