@@ -4,12 +4,15 @@ Knows nothing of the bus; ``runner`` and ``testing`` both use it.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from math import isfinite
+from typing import Any, Final
 
 import orjson
+from pydantic import BaseModel
 
 from sagabus_agents.errors import TaskError, describe, error_info
 from sagabus_agents.handlers import Handler, Handlers, call_in_thread, plain
@@ -27,6 +30,7 @@ from sagabus_agents.wire import (
 MAX_ARTIFACTS = 10_000
 #: What naming an object adds to a message, at most.
 PAYLOAD_ROOM = 512
+_HARMLESS: Final = frozenset({str, int, bool, type(None)})
 
 
 class Ending(Enum):
@@ -179,8 +183,7 @@ def encode_result(
         problem = f"the result has {max_bytes - room} bytes, at most {max_bytes} can be sent"
     else:
         try:
-            output = orjson.dumps(outcome.output, default=plain)
-            output = output if hiding is None else hiding.json(output)
+            output = _json_of(outcome.output, hiding)
         except (TypeError, orjson.JSONDecodeError) as reason:
             problem = f"the output of {task.action!r} cannot be sent: {reason}"
         else:
@@ -194,6 +197,48 @@ def encode_result(
     if len(orjson.dumps(result)) > max_bytes:
         result |= {"artifacts": [], "resources": []}
     return EncodedResult(result)
+
+
+def _json_of(value: Any, hiding: Hiding | None) -> bytes:
+    """``value`` as JSON, without secrets.
+
+    Raises:
+        TypeError: it cannot be written so.
+        orjson.JSONDecodeError: it cannot be read again.
+    """
+    data = orjson.dumps(value, default=plain)
+    # NaN and infinity are written as null; what holds none needs no look.
+    keys = _no_number(value) if b"null" in data else None
+    if keys is not None:
+        place = f"`{'.'.join(map(str, keys))}`" if keys else "it"
+        place = place if hiding is None else hiding.text(place)
+        raise TypeError(
+            f"{place} is infinite or not a number, which JSON does not know; return None or text "
+            "in its place"
+        )
+    return data if hiding is None else hiding.json(data)
+
+
+def _no_number(value: Any) -> list[Any] | None:
+    """Keys of the first float in ``value``, which can be sent, that is infinite or no number."""
+    items: Iterable[tuple[Any, Any]]
+    match value:
+        case float():
+            return None if isfinite(value) else []
+        case dict():
+            items = value.items()
+        case list() | tuple():
+            items = enumerate(value)
+        case BaseModel():
+            return _no_number(plain(value))
+        case _ if is_dataclass(value):
+            items = ((field.name, getattr(value, field.name, None)) for field in fields(value))
+        case _:
+            return None
+    for key, item in items:
+        if type(item) not in _HARMLESS and (found := _no_number(item)) is not None:
+            return [key, *found]
+    return None
 
 
 def _resources(task: Task, hiding: Hiding | None) -> list[dict[str, Any]]:

@@ -192,29 +192,35 @@ def free_pass(t: Transition, name: str, sources: list[str], first: int) -> int |
     To come back to a stage that one descends from is a loop, and begins the next pass.
 
     Raises:
-        LimitError: the loop has come round too often.
+        LimitError: the stage has run too often.
     """
     pass_ = first
-    if standing(t.row, name, pass_) is None:
-        return pass_
-    before: set[str] = set().union(*(ancestry(t, key) for key in sources))
-    while (key := standing(t.row, name, pass_)) is not None:
-        if key not in before:
-            return None
-        pass_ += 1
-    if pass_ > t.definition.max_passes:
+    if standing(t.row, name, pass_) is not None:
+        before: set[str] = set().union(*(ancestry(t, key) for key in sources))
+        while (key := standing(t.row, name, pass_)) is not None:
+            if key not in before:
+                return None
+            pass_ += 1
+    _check_runs(t, name)
+    return pass_
+
+
+def _check_runs(t: Transition, name: str) -> None:
+    runs, limit = t.row.runs, t.definition.max_passes
+    if len(runs) < limit:
+        return  # cheaper than to count, and true of all but long loops
+    if sum(run.stage == name and not run.is_replaced for run in runs.values()) >= limit:
         raise LimitError(
-            f"stage {name!r} has run {t.definition.max_passes} times, which is all that "
+            f"stage {name!r} has run {limit} times, which is all that "
             "engine.limits.max_passes allows"
         )
-    return pass_
 
 
 def arrive(t: Transition, name: str, source: str) -> tuple[list[str], int] | None:
     """A run arrives at a join; the runs that start it and their pass, once there are enough.
 
     Raises:
-        LimitError: a loop has come round too often.
+        LimitError: the stage has run too often.
     """
     stage = t.stage(name)
     run = t.row.runs[source]

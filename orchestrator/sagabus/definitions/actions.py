@@ -1,7 +1,8 @@
 """What carries a stage out: agents, the engine, a person, another workflow, or its own stages.
 
-A stage with ``agents`` says so itself. One without names an action, which is looked up: built in;
-else a workflow; else an action of a pack; else ``role.action``, split at the first dot.
+A stage with ``agents`` says so itself, unless its action is built in, beside which they mean
+nothing. One without names an action, which is looked up: built in; else a workflow; else an action
+of a pack; else ``role.action``, split at the first dot.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,6 +21,7 @@ CORE_ACTIONS: Final[Mapping[str, StageKind]] = {
     "core.noop": "core",
     "core.sleep": "core",
 }
+_BUILT_IN: Final = "core."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def carrier_of(
     """
     if isinstance(stage, StageModel) and stage.is_block:
         return Carrier("block", (), stage.name)
-    if stage.agents is not None:
+    is_built_in = stage.action is not None and stage.action.startswith(_BUILT_IN)
+    if stage.agents is not None and not is_built_in:
         return Carrier("agents", tuple(stage.agents), stage.action or stage.name)
     if stage.action is None:
         raise UnknownActionError(
@@ -75,7 +78,7 @@ def _named(name: str, actions: Mapping[str, ActionMetadata], workflows: Collecti
     if name in CORE_ACTIONS:
         kind = CORE_ACTIONS[name]
         return Carrier(kind, () if kind == "inquiry" else (CORE_ROLE,), name)
-    if name.startswith("core."):
+    if name.startswith(_BUILT_IN):
         hint = did_you_mean(name, CORE_ACTIONS) or f"; there are {', '.join(CORE_ACTIONS)}"
         raise UnknownActionError(f'"{name}" is not built in{hint}')
     if name in workflows:

@@ -97,7 +97,14 @@ def explain(
 def _unguessed(
     mistakes: list[ErrorDetails], place: Place, known: tuple[str, ...] | None
 ) -> list[ErrorDetails]:
-    """``mistakes`` without the keys that are missing only because they are misspelt."""
+    """``mistakes`` without the keys that are missing only because they are misspelt.
+
+    A block in a block is one mistake, though it takes two keys.
+    """
+    inner = {one["loc"][:-1] for one in mistakes if _is_unknown(one, "type")}
+    mistakes = [
+        one for one in mistakes if not (_is_unknown(one, "stages") and one["loc"][:-1] in inner)
+    ]
     if all(one["type"] != "missing" for one in mistakes) or len(mistakes) > _MAX_PROBLEMS:
         return mistakes
     misspelt = {
@@ -105,6 +112,10 @@ def _unguessed(
         for *around, last in (one["loc"] for one in mistakes if one["type"] == "extra_forbidden")
     }
     return [one for one in mistakes if one["type"] != "missing" or one["loc"] not in misspelt]
+
+
+def _is_unknown(one: ErrorDetails, key: str) -> bool:
+    return one["type"] == "extra_forbidden" and one["loc"][-1] == key
 
 
 def _words(path: Iterable[str | int]) -> tuple[str, ...]:

@@ -101,8 +101,8 @@ class Subject:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all stages."""
-        return tuple(name for _, name in self.written)
+        """Names of all stages, each once."""
+        return tuple(dict.fromkeys(name for _, name in self.written))
 
     @cached_property
     def on_end(self) -> str | None:

@@ -41,7 +41,7 @@ DESCRIPTIONS: Final[Mapping[type[BaseModel], Mapping[str, str]]] = {
         "max_stages": "Stages of one workflow.",
         "max_items": "Elements of the list of a stage with with_items.",
         "max_depth": "Workflows within workflows.",
-        "max_passes": "How often a loop may come round.",
+        "max_passes": "How often a stage may run, in loops.",
         "max_payload_bytes": "Size of an instance's parameters, or of its variables, as JSON; a"
         " larger input or output travels beside the message.",
     },

@@ -189,10 +189,21 @@ class _Linking:
                 self._faulty.add(source)
                 continue
             carriers[located.stage.name] = carrier
+            self._doubt_handler(source, located)
             if carrier.workflow is not None:
                 calls.append(_Call(carrier.workflow, located.place.at("action")))
         if source.name is not None:
             self._calls.setdefault(source.name, calls)
+
+    def _doubt_handler(self, source: WorkflowSource, located: Located) -> None:
+        """Warn of a handler that has a workflow's name; not of its own, which it cannot call."""
+        action, agents = located.stage.action, located.stage.agents
+        if agents is not None and action in self._known and action != source.name:
+            self.found.doubt(
+                located.place.at("action"),
+                f'"{action}" is a workflow, too, and goes to the agents as the name of a handler; '
+                "leave out `agents` to have the workflow carry the stage out",
+            )
 
     def _after_called(self, root: str, done: set[str]) -> Iterator[str]:
         """Names from ``root`` on down, the called before the caller, those in ``done`` left out."""

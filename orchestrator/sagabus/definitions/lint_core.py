@@ -43,23 +43,25 @@ def _question_problems(
 def _sleep_problems(given: dict[str, Any]) -> Iterator[tuple[SchemaPath, str]]:
     yield from _unknown_keys(given, _SLEEP)
     known = [key for key in _SLEEP if key in given]
-    if len(known) != 1:
-        yield (
-            ("input",),
-            'write how long, as in {duration = "5m"}, or {until = "2030-01-31T12:00Z"}',
-        )
-        return
-    (key,) = known
-    if next(texts_of(given[key]), None) is not None:
-        return  # known when it is evaluated
-    if key != "until":
-        yield from _duration_problems(given[key], key)
-        return
+    if not given:
+        example = '{duration = "5m"}, or {until = "2030-01-31T12:00Z"}'
+        yield ("input",), f"write how long, as in {example}"
+    if len(known) > 1:
+        yield ("input",), f"{' and '.join(known)} each say how long; keep one of them"
+    for key in known:
+        if next(texts_of(given[key]), None) is not None:
+            continue  # known when it is evaluated
+        if key == "until":
+            yield from _instant_problems(given[key], key)
+        else:
+            yield from _duration_problems(given[key], key)
+
+
+def _instant_problems(value: Any, key: str) -> Iterator[tuple[SchemaPath, str]]:
     try:
-        datetime.fromisoformat(given[key])
+        datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        message = f"{given[key]!r} is no instant; write one as in 2030-01-31T12:00:00Z"
-        yield ("input", key), message
+        yield ("input", key), f"{value!r} is no instant; write one as in 2030-01-31T12:00:00Z"
 
 
 def _duration_problems(value: Any, key: str) -> Iterator[tuple[SchemaPath, str]]:

@@ -173,6 +173,9 @@ def _check_startable(subject: Subject, flow: Flow, wrong: frozenset[str], found:
             "no stage can start: each is led to by another one, or needs one",
         )
         return
+    # That what they alone lead to cannot start, either, only follows.
+    lost = {name for name in flow.by_name if name not in startable and not flow.arms[name]}
+    startable = flow.startable(wrong | lost) - lost
     for index, stage in enumerate(subject.model.stages):
         if stage.name in startable or stage.name not in flow.by_name:
             continue

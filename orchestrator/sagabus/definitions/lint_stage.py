@@ -20,8 +20,8 @@ _MEANINGLESS: Final[Mapping[StageKind, tuple[str, ...]]] = {
         *("agents", "action", "input", "with_items", "retry", "timeout"),
         *(*_LIST_KEYS, *_AGENT_KEYS, *_UNDO_KEYS),
     ),
-    "inquiry": ("with_items", "retry", *_LIST_KEYS, *_AGENT_KEYS, *_UNDO_KEYS),
-    "core": _AGENT_KEYS,
+    "inquiry": ("agents", "with_items", "retry", *_LIST_KEYS, *_AGENT_KEYS, *_UNDO_KEYS),
+    "core": ("agents", *_AGENT_KEYS),
     "workflow": (*_AGENT_KEYS, "classification", "compensation_agents", "idempotent"),
 }
 _WHAT: Final[Mapping[StageKind, str]] = {
@@ -76,7 +76,7 @@ def _check_items(here: Place, stage: ChildModel, subject: Subject, found: Findin
             if getattr(stage, key) is not None and not subject.lacks(here, "with_items"):
                 found.add(here.at(key), "has no effect without with_items; leave it out")
         return
-    if stage.agents is not None and len(stage.agents) > 1:
+    if stage.agents is not None and len(stage.agents) > 1 and subject.kind_of(stage) == "agents":
         found.add(
             here.at("with_items"),
             "one task per item and one per agent do not go together; write one agent",
@@ -100,7 +100,9 @@ def _check_undo(subject: Subject, located: Located, found: Findings) -> None:
     if (
         stage.classification == "compensatable"
         and not stage.has_compensation
-        and kind not in {"workflow", None}
+        and kind != "workflow"
+        # Who wants agents means no workflow, which may need none, even where they do not fit.
+        and (kind is not None or here.at("agents").value is not None)
         and not subject.lacks(here, "compensation", "compensation_agents")
     ):
         found.add(

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sagabus.core.definition import END
 from sagabus.definitions.findings import MAX_FINDINGS
 from sagabus.definitions.keys import TABLES, nearest
-from sagabus.definitions.models import ChildModel, WorkflowModel
+from sagabus.definitions.models import ChildModel, StageModel, WorkflowModel
 from sagabus.definitions.source_file import KeyPath
 
 #: For what a table cannot do without; names are given anew afterwards.
@@ -81,6 +81,8 @@ def _meant(place: KeyPath) -> KeyPath:
     *around, last = place
     table = TABLES[_words(around)]
     is_stage = issubclass(table, ChildModel)
+    if is_stage and last in StageModel.model_fields:
+        return place
     if is_stage and last in WorkflowModel.model_fields:
         return (last,)
     # Who does not know the word for the agents finds another one.

@@ -92,7 +92,7 @@ def check_names(text: str, visible: Visible) -> list[str]:
     names, accesses = _names_in(text)
     problems = [_unknown_scope(name, visible) for name in sorted(names - visible.scopes)]
     for access in accesses:
-        if access.path[0] in names and not access.is_optional:
+        if access.path[0] in names & visible.scopes and not access.is_optional:
             problems += filter(None, [_check_access(access.path, visible)])
     return list(dict.fromkeys(problems))
 

@@ -55,13 +55,15 @@ class _Sight:
             pack_config=None if subject.pack_config is None else tuple(subject.pack_config),
         )
         self.first = replace(self.everything, earlier=(), scopes=SCOPES - _LATER)
+        #: Of the others it is said that they cannot start; what they see only follows from that.
+        self._led_to = subject.flow.closure(subject.flow.entry)
         self._before: dict[str, Visible] = {}
 
     def before(self, located: Located) -> Visible:
         """When ``located`` starts: what leads to it, itself too where it stands in a loop."""
         name = located.block.name if located.block else located.stage.name
         flow = self._flow
-        if name not in flow.by_name or not flow.is_sure_before(name):
+        if name not in self._led_to or not flow.is_sure_before(name):
             return self.everything
         if name not in self._before:
             tops = [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import BaseModel
 
@@ -147,6 +148,44 @@ async def test_input_that_does_not_fit_names_every_place() -> None:
 )
 async def test_output_that_is_not_json_is_bad_result(value: Any) -> None:
     assert error_of(await run(lambda: value)) == ("bad_result", False)
+
+
+class Reading(BaseModel):
+    """What a model may hold."""
+
+    value: float
+
+
+@dataclass
+class Point:
+    """What a dataclass may hold."""
+
+    x: float
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (float("nan"), "it"),
+        ({"x": float("inf")}, "`x`"),
+        ({"none": None, "rows": [{"price": 1.5}, {"price": -float("inf")}]}, "`rows.1.price`"),
+        ({"pair": (0.5, float("nan"))}, "`pair.1`"),
+        ([Reading(value=1), Reading(value=float("nan"))], "`1.value`"),
+        ({"at": Point(float("nan"))}, "`at.x`"),
+    ],
+)
+async def test_a_number_that_json_does_not_know_is_bad_result_with_its_place(
+    value: Any, place: str
+) -> None:
+    result = await run(lambda: value)
+    assert error_of(result) == ("bad_result", False)
+    assert result.error is not None
+    assert f"cannot be sent: {place} is infinite or not a number" in result.error.message
+
+
+@pytest.mark.parametrize("value", [None, {"x": None, "y": [1.5, "null"]}, [Point(0.5), None]])
+async def test_null_and_what_is_a_number_are_sent(value: Any) -> None:
+    assert (await run(lambda: value)).output == orjson.loads(orjson.dumps(value))
 
 
 async def test_models_anywhere_in_the_output_are_dumped() -> None:

@@ -175,6 +175,14 @@ def test_a_loop_goes_on_in_the_round_in_which_it_failed() -> None:
     assert scene.sent[-1].startswith("z-")
 
 
+def test_what_was_replaced_does_not_count_towards_the_limit_of_runs() -> None:
+    flow = graph(stage("a", routes=leads_to("b")), stage("b"), entry=("a",), max_passes=1)
+    scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0")
+    scene.ask(RetryRequested)
+    scene.succeed("b-2-0")
+    assert scene.status == "completed"
+
+
 def test_a_run_that_led_to_fail_runs_again() -> None:
     flow = graph(stage("a"), stage("b", routes=leads_to("fail")), entry=("a", "b"))
     scene = Scene(flow).start().succeed("a-1-0", "b-1-0")

@@ -148,8 +148,10 @@ def test_text_draws_a_stage_of_a_block_in_it() -> None:
         "├─ success → merge",
         "└─ failure → fail",
     ]
-    assert "build [succeeded, pass 2]" in lines[3]
+    assert "build [succeeded, 2 runs]" in lines[3]
     assert "├─ next ⇒ checks" in lines
+    for name in ("svg", "mermaid", "dot"):
+        assert "succeeded, 2 runs" in FORMATS[name](ran(example()))
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -105,6 +105,16 @@ def test_an_action_that_is_nothing_known_says_what_to_write(tmp_path: Path, stag
     assert said in problem
 
 
+def test_a_workflows_name_beside_agents_names_a_handler_which_is_doubted(tmp_path: Path):
+    text = workflow("flow", 'agents = ["x"]\naction = "child"')
+    text += workflow("child", 'agents = ["x"]\naction = "child"')
+    found = linked(tmp_path, text)
+    assert made(found)["flow"].stages["s0"].roles == ("x",)
+    (warning,) = found.warnings
+    assert '"child" is a workflow, too, and goes to the agents' in str(warning)
+    assert 'workflow "flow", stage "s0"' in str(warning)
+
+
 def test_a_sub_workflow_is_pinned_by_digest_and_part_of_its_callers_digest(tmp_path: Path):
     text = workflow("flow", *calls("child")) + workflow("child", 'agents = ["x"]')
     before = made(linked(tmp_path, text))

@@ -59,7 +59,7 @@ agents = ["x y"]
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
         "number",
         'w.toml:14: workflow "flow", stage "two": `input.a`: `task.thre` names no stage; stages are '
-        "run-it, two, two, in {{ task.thre.result }}",
+        "run-it, two, in {{ task.thre.result }}",
         'w.toml:14: workflow "flow", stage "two": `input.b`: unexpected end of template, expected '
         "'end of print statement' in {{ oops",
         'w.toml:16: workflow "flow", stage "two": `name`: "two" is already the name of the stage at '

@@ -67,6 +67,15 @@ def stage(name: str, *lines: str, agents: str = 'agents = ["r"]') -> str:
     return "\n".join(["[[workflows.stages]]", f'name = "{name}"', own, *lines, ""])
 
 
+def block(*lines: str) -> str:
+    """A block with one stage in it."""
+    head = stage("a", 'type = "parallel"', agents="") + "[[workflows.stages.stages]]\nname = 'c'\n"
+    return "\n".join([head, *lines, ""])
+
+
+BLOCK_IN_BLOCK = block("type = 'parallel'", "stages = [{name = 'd', agents = ['r']}]")
+
+
 def left_out(lines: str) -> str:
     """Nothing, in as many lines."""
     return "\n".join("#" for _ in lines.split("\n"))
@@ -119,6 +128,11 @@ def test_a_mistake_in_a_stage_hides_nothing_of_the_graph(tmp_path: Path, mistake
             ["`join`: a join waits for two stages or more", "a stage cannot need itself"],
         ),
         (stage("a", "timout = 1") + stage("a", "input = {v = '{{ oops'}"), ["unknown key `timout`", "is already the name", "`input.v`: unexpected"]),
+        (BLOCK_IN_BLOCK + stage("b", "input = {v = '{{ oops'}", "join = 2"), ["`type`: a block has no place in a block", "`input.v`: unexpected", "`join`: a join waits"]),
+        (block("on_success = 'end'", "action = 'core.sleep'", "input = {seconds = -5}"), ["`on_success`: a stage of a block leads nowhere", "-5 is not between"]),
+        (stage("a", "action = 'core.sleep'", "input = {duration = 'x', until = 'y'}", agents=""), ["duration and until each say how long", "'x' is not a duration", "'y' is no instant"]),
+        (stage("a", "agents = []", "classification = 'compensatable'"), ["`agents`: is empty", "a compensatable stage needs a compensation"]),
+        (stage("a") + stage("a", "on_success = 'nowhere'"), ["is already the name", 'there are "a", end and fail']),
         (stage("a") + stage("B", "on_success = 'nowhere'"), ["'B' is not a stage name", 'no stage "nowhere"']),
     ],
 )  # fmt: skip
@@ -155,6 +169,15 @@ def test_what_came_to_light_one_by_one_is_told_at_once(tmp_path: Path, text: str
         (stage("a", "vars = {x = 1}", "when = '{{ vars.x }}'"), "`vars` belongs to the workflow"),
         (stage("a", "on_success = ['b', 'jj']") + stage("b", "on_success = 'j'") + stage("j", "join = 2"), 'no stage "jj"'),
         (stage("a", "type = 'paralel'", agents="") + "[[workflows.stages.stages]]\nname = 'c'\nagents = ['r']\n", "'paralel' is none of"),
+        # A stage that cannot start, and what is behind it.
+        (stage("a", "on_success = 'end'") + stage("b", "when = '{{ task.a.result }}'") + stage("c", "needs = 'b'", "when = '{{ task.a.result }}'"), "can never start: nothing leads here"),
+        (stage("a", "on_success = 'end'") + stage("b", "on_failure = 'c'") + stage("c"), "can never start: nothing leads here"),
+        (stage("a", "on_success = ['b', 'j']") + stage("b", "on_success = 'end'") + stage("c", "on_success = 'j'") + stage("j", "join = 2"), "can never start: nothing leads here"),
+        (stage("a", "on_success = 'b'", "on_failure = [{do = []}]") + stage("b", "on_success = 'a'") + stage("c", "when = '{{ task.a.result }}'", "on_success = 'a'"), "`on_failure.0.do`: is empty"),
+        # What the place lacks it lacks as a whole.
+        ("vars = {x = '{{ task.a.result }}'}\n" + stage("a"), "`task` is not there: no stage has run yet"),
+        (stage("a", "action = 'core.sleep'", "input = {secs = 5}", agents=""), '`input.secs`: is not known here; did you mean "seconds"?'),
+        (BLOCK_IN_BLOCK, "`type`: a block has no place in a block"),
         (stage("a", "on_success = 'nowhere'") + stage("b", "when = '{{ task.c.result }}'") + stage("c"), 'no stage "nowhere"'),
         (stage("a", "decision = [{when = true, nxt = 'b'}]") + stage("b"), "unknown key `nxt`"),
         (stage("a") + stage("b", "needs = ['nowhere']"), 'no stage "nowhere"'),

@@ -455,6 +455,53 @@ CASES = [
         limits="max_passes = 2",
     ),
     Case(
+        "loops one after the other do not share what is allowed",
+        """
+        a
+        publish = {n = "{{ vars.n + 1 }}"}
+        decision = [{when = "{{ vars.n < 3 }}", next = "a"}, {default = "b"}]
+        b
+        publish = {m = "{{ vars.m + 1 }}"}
+        decision = [{when = "{{ vars.m < 3 }}", next = "b"}, {default = "end"}]
+        """,
+        "a-1 succeeded, a-2 succeeded, a-3 succeeded, b-3 succeeded, b-4 succeeded, b-5 succeeded",
+        workflow="vars = {n = 0, m = 0}",
+        vars={"n": 3, "m": 3},
+        limits="max_passes = 3",
+    ),
+    Case(
+        "the stage of an inner loop counts on when the outer loop comes round",
+        """
+        a
+        b
+        publish = {n = "{{ vars.n + 1 }}"}
+        decision = [{when = "{{ vars.n % 2 == 1 }}", next = "b"}, {default = "a"}]
+        """,
+        "a-1 succeeded, b-1 succeeded, b-2 succeeded, a-2 succeeded, b-3 succeeded",
+        workflow="vars = {n = 0}",
+        end="failed",
+        error="limit",
+        limits="max_passes = 3",
+    ),
+    Case(
+        "a stage that two loops lead through ends both at its limit",
+        """
+        a
+        on_success = "c"
+        b
+        on_success = "c"
+        c
+        publish = {n = "{{ vars.n + 1 }}"}
+        decision = [{when = "{{ vars.n < 3 }}", next = "a"}, {default = "b"}]
+        """,
+        "a-1 succeeded, c-1 succeeded, a-2 succeeded, c-2 succeeded, a-3 succeeded, "
+        "c-3 succeeded, b-3 succeeded",
+        workflow="vars = {n = 0}",
+        end="failed",
+        error="limit",
+        limits="max_passes = 3",
+    ),
+    Case(
         "a join takes the newest firing of each arm and the highest pass",
         """
         a

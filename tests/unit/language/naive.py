@@ -245,7 +245,7 @@ class Naive:
 
     def begin(self, name: str, pass_: int, parents: list[str]) -> None:
         """Start a stage, or skip it."""
-        if pass_ > self.limits["max_passes"]:
+        if sum(run["stage"] == name for run in self.runs.values()) >= self.limits["max_passes"]:
             raise WorkflowFailsError("limit", name)
         run = {
             "stage": name,

@@ -43,8 +43,7 @@ def _next_free(t, name: str, first: int) -> int:
     pass_ = first
     while run_key(name, pass_) in t.row.runs:
         pass_ += 1
-    if pass_ > t.definition.max_passes:
-        raise LimitError("too many")
+    routes._check_runs(t, name)
     return pass_
 
 
@@ -60,18 +59,33 @@ def loops_are_second_arms(patch: Patch) -> None:
 
 
 def loops_come_round_once_too_often(patch: Patch) -> None:
+    check_runs = routes._check_runs
+
+    def generous(t, name):
+        more = replace(t.definition, max_passes=t.definition.max_passes + 1)
+        check_runs(replace(t, definition=more), name)
+
+    patch.setattr(routes, "_check_runs", generous)
+
+
+def the_pass_counts_as_the_number_of_runs(patch: Patch) -> None:
     free_pass = routes.free_pass
 
-    def generous(t, name, sources, first):
-        try:
-            return free_pass(t, name, sources, first)
-        except LimitError:
-            pass_ = t.definition.max_passes + 1
-            if run_key(name, pass_) in t.row.runs:
-                raise
-            return pass_
+    def strict(t, name, sources, first):
+        pass_ = free_pass(t, name, sources, first)
+        if pass_ is not None and pass_ > max(first, t.definition.max_passes):
+            raise LimitError("too many")
+        return pass_
 
-    patch.setattr(routes, "free_pass", generous)
+    patch.setattr(routes, "free_pass", strict)
+
+
+def every_stage_counts_towards_the_limit(patch: Patch) -> None:
+    def of_all(t, name):
+        if len(t.row.runs) >= t.definition.max_passes + len(t.definition.stages):
+            raise LimitError("too many")
+
+    patch.setattr(routes, "_check_runs", of_all)
 
 
 def joins_start_with_their_first_arm(patch: Patch) -> None:
@@ -416,6 +430,8 @@ MACHINE: list[Callable[[Patch], None]] = [
     second_arms_start_their_stage_again,
     loops_are_second_arms,
     loops_come_round_once_too_often,
+    the_pass_counts_as_the_number_of_runs,
+    every_stage_counts_towards_the_limit,
     joins_start_with_their_first_arm,
     joins_keep_what_they_have_used,
     joins_take_the_lowest_pass,

@@ -24,6 +24,13 @@ def details_of(node: Node, graph: Graph, longest: int = MAX_CONDITION) -> list[s
     ]
 
 
+def progress_of(node: Node) -> list[str]:
+    """Where it stands, of an instance, and how often it has run: not its pass, which may skip."""
+    if node.status is None:
+        return []
+    return [f"{node.status}, {node.passes} runs" if node.passes > 1 else node.status]
+
+
 def label_of(edge: Edge, longest: int = MAX_CONDITION) -> str:
     """Its outcome, and up to ``longest`` characters of the condition."""
     match edge.outcome:

@@ -7,6 +7,7 @@ from sagabus.core.graph import Edge, Graph, Node
 from sagabus.definitions.diagrams.captions import (
     details_of,
     label_of,
+    progress_of,
     targets_beside_stages,
     title_of,
 )
@@ -46,8 +47,7 @@ def _body(graph: Graph) -> Iterator[str]:
 
 
 def _node(node: Node, graph: Graph) -> str:
-    status = [node.status] if node.status else []
-    lines = [node.name, *details_of(node, graph), *status]
+    lines = [node.name, *details_of(node, graph), *progress_of(node)]
     fill, line = of_status(node.status)
     shape = {"workflow": ", peripheries=2", "inquiry": ", shape=hexagon", "block": ", shape=plain"}
     return (

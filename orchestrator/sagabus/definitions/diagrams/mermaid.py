@@ -7,6 +7,7 @@ from sagabus.core.graph import Edge, Graph, Node
 from sagabus.definitions.diagrams.captions import (
     details_of,
     label_of,
+    progress_of,
     targets_beside_stages,
     title_of,
 )
@@ -66,8 +67,7 @@ def _node(node: Node, graph: Graph) -> str:
 
 
 def _caption(node: Node, graph: Graph, separator: str) -> str:
-    status = [node.status] if node.status else []
-    words = [f"{_escaped(line)}" for line in [*details_of(node, graph), *status]]
+    words = [f"{_escaped(line)}" for line in [*details_of(node, graph), *progress_of(node)]]
     return separator.join([f"<b>{_escaped(node.name)}</b>", *words])
 
 

@@ -12,6 +12,7 @@ from sagabus.core.graph import Edge, Graph, Node
 from sagabus.definitions.diagrams.captions import (
     details_of,
     label_of,
+    progress_of,
     targets_beside_stages,
     title_of,
 )
@@ -167,10 +168,7 @@ class _Picture:
         return [children[at : at + _PER_ROW] for at in range(0, len(children), _PER_ROW)]
 
     def _lines(self, node: Node) -> list[str]:
-        lines = details_of(node, self.graph)
-        if node.status is not None:
-            lines.append(f"{node.status}, pass {node.passes}" if node.passes > 1 else node.status)
-        return lines
+        return [*details_of(node, self.graph), *progress_of(node)]
 
     def _box(self, node: Node, at: _Rectangle) -> None:
         fill, line = of_status(node.status)

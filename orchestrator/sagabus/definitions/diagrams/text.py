@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from sagabus.core.graph import Edge, Graph, Node
-from sagabus.definitions.diagrams.captions import details_of, label_of, title_of
+from sagabus.definitions.diagrams.captions import details_of, label_of, progress_of, title_of
 
 #: Characters of a condition: a terminal breaks lines, a picture does not.
 _LONGEST: Final = 200
@@ -20,7 +20,7 @@ def text(graph: Graph) -> str:
 
 
 def _stage(node: Node, graph: Graph) -> Iterator[str]:
-    status = [f"[{_status(node)}]"] if node.status else []
+    status = [f"[{line}]" for line in progress_of(node)]
     yield " · ".join([" ".join([node.name, *status]), *details_of(node, graph, _LONGEST)])
     if node.error:
         yield f"│  {node.error}"
@@ -30,10 +30,6 @@ def _stage(node: Node, graph: Graph) -> Iterator[str]:
     edges = [edge for edge in graph.edges if edge.source == node.name]
     for number, edge in enumerate(edges, 1):
         yield f"{'└' if number == len(edges) else '├'}─ {_edge(edge)}"
-
-
-def _status(node: Node) -> str:
-    return f"{node.status}, pass {node.passes}" if node.passes > 1 else f"{node.status}"
 
 
 def _edge(edge: Edge) -> str:
