@@ -1,7 +1,7 @@
 """Reads scripts: outcome files for ``sagabus rehearse``, and the tests of a pack."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -11,14 +11,20 @@ from sagabus.definitions.yaml_file import read_yaml
 from sagabus.errors import ConfigError
 from sagabus.rehearsal.script import Script
 
+#: It would pass, whatever it was meant to try.
+_EMPTY: Final = "holds no script; write what happens, as in outcomes: {build: {error: broken}}"
+
 
 def read_scripts(path: Path) -> list[Script]:
     """Every script of a YAML, JSON or TOML file: one per document, or a list under ``tests``.
 
     Raises:
-        ConfigError: the file cannot be read, or is no script.
+        ConfigError: the file cannot be read, holds no script, or one that is none.
     """
-    return [_script(path, one) for document in _documents(path) for one in _listed(document)]
+    scripts = [_script(path, one) for document in _documents(path) for one in _listed(document)]
+    if not scripts:
+        raise ConfigError(_EMPTY, path=path)
+    return scripts
 
 
 def _documents(path: Path) -> list[Any]:

@@ -96,3 +96,16 @@ def test_a_script_that_expects_something_else_ends_with_1(sagabus, pack: Path) -
     found = json.loads(sagabus("rehearse", *arguments, "--json").stdout)["items"]
     assert found[0]["unmet"]
     assert [task["stage"] for task in found[0]["would_undo"]] == ["build"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n---\n", "tests: []\n"])
+def test_a_file_without_a_script_is_refused_in_one_line(sagabus, pack: Path, text: str) -> None:
+    path = pack / "tests" / "release.yaml"
+    path.write_text(text, encoding="utf-8")
+    main = str(pack.parent.parent / "workflows.toml")
+    rehearse = ("rehearse", "shop.release", "-f", main, "-p", "version=1", "--outcomes", str(path))
+    for arguments in (("pack", "test", str(pack)), rehearse):
+        done = sagabus(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1
+        assert f"{path}: holds no script; write" in done.stderr
