@@ -104,8 +104,60 @@ def test_a_file_without_a_script_is_refused_in_one_line(sagabus, pack: Path, tex
     path.write_text(text, encoding="utf-8")
     main = str(pack.parent.parent / "workflows.toml")
     rehearse = ("rehearse", "shop.release", "-f", main, "-p", "version=1", "--outcomes", str(path))
-    for arguments in (("pack", "test", str(pack)), rehearse):
-        done = sagabus(*arguments)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.count("\n") == 1
-        assert f"{path}: holds no script; write" in done.stderr
+    done = sagabus(*rehearse)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert f"{path}: holds no script; write" in done.stderr
+    done = sagabus("pack", "test", str(pack))
+    assert done.returncode == 1
+    assert done.stdout.count(f"{path}: holds no script; write") == 1
+    assert done.stdout.splitlines()[-1] == "0 of 1 as expected"
+
+
+BROKEN = """
+---
+name: broken
+workflow: relaese
+outcomes: {build: {outptu: 1}}
+---
+name: a name that comes to nothing
+workflow: release
+parameters: {version: "3"}
+outcomes: {test-2-0: {error: x}}
+expect: {status: completed}
+"""
+
+
+def test_a_wrong_test_fails_by_itself_and_hides_no_other(sagabus, pack: Path) -> None:
+    path = pack / "tests" / "release.yaml"
+    path.write_text(TESTS + BROKEN, encoding="utf-8")
+    (pack / "tests" / "torn.yaml").write_text("outcomes: [1\n", encoding="utf-8")
+    done = sagabus("pack", "test", str(pack))
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "2 of 5 as expected"
+    line = TESTS.count("\n") + 4
+    wrong = [
+        f'{path}:{line}: `workflow`: there is no workflow "relaese"',
+        f'{path}:{line + 1}: unknown key `outptu`; did you mean "output"?',
+        "outcomes.test-2-0 was never used",
+        "torn.yaml:2: not valid YAML",
+    ]
+    assert [one for one in wrong if one not in done.stdout] == []
+    checked = sagabus("pack", "validate", str(pack))
+    assert checked.returncode == 1
+    assert [one for one in wrong[:2] if one not in checked.stdout] == []
+    assert checked.stdout.splitlines()[-1] == f"{pack}: 3 errors"
+
+
+def test_a_wrong_script_is_told_of_and_the_others_are_rehearsed(sagabus, pack: Path) -> None:
+    script = pack.parent.parent / "outcomes.yaml"
+    script.write_text(
+        "outcomes: {biuld: {}}\n---\noutcomes: {test-2-0: {error: x}, undo build: {output: 1}}\n",
+        encoding="utf-8",
+    )
+    main = str(pack.parent.parent / "workflows.toml")
+    arguments = ("shop.release", "-f", main, "-p", "version=1", "--outcomes", str(script))
+    done = sagabus("rehearse", *arguments)
+    assert done.returncode == 1
+    assert f"{script}:1: `outcomes.biuld`" in done.stderr
+    assert done.stdout.count("completed") == 1
+    assert "never used: outcomes.test-2-0\n" in done.stdout
