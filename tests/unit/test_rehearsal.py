@@ -110,6 +110,17 @@ def test_a_sub_workflow_is_rehearsed_too(config: Path) -> None:
     assert run.input("after") == {"all": {"size": 7, "image": "i"}}
 
 
+def test_a_task_that_is_not_named_gives_null_as_a_handler_that_returns_nothing(
+    config: Path,
+) -> None:
+    text = CONFIG.replace(
+        'agents = ["tester"]\ntimeout',
+        'agents = ["tester"]\ninput = {built = "{{ task.build.result }}"}\ntimeout',
+    )
+    config.write_text(text, encoding="utf-8")
+    assert rehearse(config, "pipeline").input("check") == {"built": None}
+
+
 def test_a_sub_workflow_may_be_stood_in_for(config: Path) -> None:
     run = rehearse(config, "outer", outcomes={"inner": {"output": {"image": "x"}}})
     assert run.input("after") == {"all": {"image": "x"}}

@@ -14,7 +14,8 @@
     workflows:                                   # outcomes inside sub-workflows, by workflow
       other_workflow: {step: {error: boom}}
 
-What is not named succeeds at once with ``{}``; a gate or question that is not named stays open.
+What is not named succeeds at once with null, as a handler does that returns nothing; a gate or
+question that is not named stays open.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,8 @@ def _error(value: Any) -> Any:
 class Outcome(_Model):
     """How one attempt or question ends (one of the first six, else success), and its gate."""
 
-    output: Any = Field(default_factory=dict)
+    #: A handler that returns nothing gives null.
+    output: Any = None
     error: Annotated[ScriptedError | None, BeforeValidator(_error)] = None
     #: It runs longer than its time limit.
     timeout: bool = False
