@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from sagabus.definitions.catalog import Catalog
 from sagabus.errors import ConfigError, InvalidRequestError
 from sagabus.rehearsal.reading import read_scripts, read_written
-from sagabus.rehearsal.report import unmet
-from sagabus.rehearsal.script import Expectations
+from sagabus.rehearsal.report import lines_of, unmet
+from sagabus.rehearsal.script import Expectations, Outcome, Script
+from sagabus.rehearsal.simulator import rehearse as play
+from sagabus.rehearsal.simulator import undo
 from sagabus.testing import rehearse
 
 CONFIG = """
@@ -272,3 +274,15 @@ def test_a_name_that_came_to_nothing_is_told(config: Path) -> None:
     assert run.never_used == ["outcomes.build-2-0", "outcomes.ship", "workflows.outer.after"]
     assert "never used: outcomes.build-2-0, outcomes.ship, workflows.outer.after" in str(run)
     assert rehearse(config, "pipeline", outcomes={"ship": APPROVED}).never_used == []
+
+
+def test_what_would_be_undone_is_named_by_task_and_by_what_is_above_it(config: Path) -> None:
+    catalog = Catalog.load(config)
+    script = Script(workflows={"pipeline": {"ship": [Outcome(approve=True)]}})
+    run = play(catalog.get("outer"), script, catalog.get)
+    lines = list(lines_of(run, undo(run, script, catalog.get)))
+    begin = lines.index("if it were undone now:") + 1
+    assert lines[begin:] == [
+        "  inner-1-0: what pipeline did",
+        "  inner-1-0 > build-1-0: build by backend",
+    ]

@@ -13,8 +13,13 @@ _AGENT = "rehearsal"
 def names_of(attempt: Attempt) -> tuple[str, ...]:
     """Under which names a script may speak of an attempt, the most particular first."""
     if attempt.kind == "compensation":
-        return (UNDO + attempt.task.partition("-undo-")[0], UNDO + attempt.stage)
+        return (UNDO + undone_task(attempt), UNDO + attempt.stage)
     return (attempt.task, attempt.stage)
+
+
+def undone_task(attempt: Attempt) -> str:
+    """The task that a compensation undoes."""
+    return attempt.task.partition("-undo-")[0]
 
 
 def claim_of(attempt: Attempt, at: datetime, claim: str) -> ClaimReceived:

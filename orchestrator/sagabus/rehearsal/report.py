@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from sagabus.core.instance import Attempt, StageStatus
+from sagabus.rehearsal.answers import undone_task
 from sagabus.rehearsal.script import Expectations
 from sagabus.rehearsal.simulator import Rehearsed
 
@@ -105,9 +106,25 @@ def lines_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
     yield from _end(rehearsed, undone)
     if undone is not None and undone.sent:
         yield "if it were undone now:"
-        for _, attempt in undone.sent:
+        for instance, attempt in undone.sent:
+            place = " > ".join([*_above(rehearsed, instance), undone_task(attempt)])
+            if attempt.is_child:
+                yield f"  {place}: what {attempt.action} did"
+                continue
             given = f" {_json(attempt.input)}" if attempt.input is not None else ""
-            yield f"  {attempt.stage}: {attempt.action} by {attempt.role}{given}"
+            yield f"  {place}: {attempt.action} by {attempt.role}{given}"
+
+
+def _above(rehearsed: Rehearsed, instance: str) -> list[str]:
+    """The tasks, from the topmost, that led to an instance."""
+    tasks: list[str] = []
+    while instance in rehearsed.children:
+        parent = rehearsed.children[instance].row.parent
+        if parent is None:
+            raise RuntimeError("an instance below has none above")
+        tasks.insert(0, parent.task)
+        instance = parent.instance
+    return tasks
 
 
 def _end(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:

@@ -78,7 +78,7 @@ def test_a_workflow_is_rehearsed_with_parameters_of_their_type(sagabus, pack: Pa
     done = sagabus("rehearse", "shop.release", "-f", main, "-p", "version=1.10")
     assert done.returncode == 0, done.stderr
     assert 'input {"version":"1.10"}' in done.stdout
-    assert "build: build by docker" in done.stdout
+    assert "build-1-0: build by docker" in done.stdout
     missing = sagabus("rehearse", "shop.release", "-f", main)
     assert missing.returncode == 1
     assert missing.stderr.count("\n") == 1
