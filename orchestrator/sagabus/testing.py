@@ -21,7 +21,7 @@ import pytest
 
 from sagabus.core.instance import InstanceState
 from sagabus.definitions.catalog import Catalog
-from sagabus.rehearsal.report import compensated, lines_of, path_of
+from sagabus.rehearsal.report import compensated, lines_of, path_of, unused
 from sagabus.rehearsal.script import Script
 from sagabus.rehearsal.simulator import Rehearsed
 from sagabus.rehearsal.simulator import rehearse as _rehearse
@@ -58,6 +58,11 @@ class Run:
         """What ``output_map`` gave."""
         return self.state.row.output
 
+    @property
+    def never_used(self) -> list[str]:
+        """Names of the script that came to nothing, as in ``outcomes.build-2-0``."""
+        return unused(self.rehearsed)
+
     def input(self, stage: str, index: int = 0, pass_: int = 1) -> Any:
         """What a task of ``stage`` was sent with.
 
@@ -82,7 +87,7 @@ def rehearse(
     Raises:
         InvalidConfigError: everything that is wrong with the file.
         ValidationError: the script is none.
-        InvalidRequestError: the parameters do not fit, or the script names what does not exist.
+        InvalidRequestError: the parameters do not fit, or the script names what cannot be.
     """
     catalog = Catalog.load(Path(config))
     read = Script.model_validate({"parameters": dict(parameters or {}), **script})

@@ -1,6 +1,6 @@
 """``sagabus pack test``: the rehearsals in a pack's ``tests/``, each held to what it expects."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from sagabus.cli.pack_files import pack_of
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.pack import Pack
 from sagabus.errors import ConfigError, RequestError
-from sagabus.rehearsal.reading import read_scripts
-from sagabus.rehearsal.report import document_of, lines_of, unmet
-from sagabus.rehearsal.script import Script
+from sagabus.rehearsal.pack_tests import PackTest, tests_of
+from sagabus.rehearsal.report import document_of, lines_of, never_used, unmet
 from sagabus.rehearsal.simulator import Rehearsed, rehearse
 
 
@@ -35,7 +34,7 @@ def run(path: Path, *, file: Path | None, is_json: bool) -> int:
     pack = _pack_in(catalog, directory)
     if not pack.tests:
         raise ConfigError("has no tests; write them into tests/*.yaml", path=directory)
-    tested = list(_test(catalog, pack))
+    tested = [_run(test, catalog) for test in tests_of(pack, catalog)]
     failed = sum(bool(each.problems) for each in tested)
     if is_json:
         say_json({"items": [_document(each) for each in tested]})
@@ -53,23 +52,15 @@ def _pack_in(catalog: Catalog, directory: Path) -> Pack:
     raise ConfigError("is not among the packs of the workflows file", path=directory)
 
 
-def _test(catalog: Catalog, pack: Pack) -> Iterator[_Tested]:
-    for file in pack.tests:
-        for number, script in enumerate(read_scripts(file), start=1):
-            name = script.name or f"{file.stem} {number}"
-            try:
-                rehearsed = _rehearse(catalog, pack, script)
-            except RequestError as error:
-                yield _Tested(name, file, [str(error)])
-            else:
-                yield _Tested(name, file, unmet(rehearsed, script.expect), rehearsed)
-
-
-def _rehearse(catalog: Catalog, pack: Pack, script: Script) -> Rehearsed:
-    name = script.workflow or ""
-    if name not in catalog.definitions and f"{pack.name}.{name}" in catalog.definitions:
-        name = f"{pack.name}.{name}"
-    return rehearse(catalog.get(name), script, catalog.get)
+def _run(test: PackTest, catalog: Catalog) -> _Tested:
+    if test.definition is None:
+        return _Tested(test.name, test.file, [str(problem) for problem in test.problems])
+    try:
+        rehearsed = rehearse(test.definition, test.script, catalog.get)
+    except RequestError as error:
+        return _Tested(test.name, test.file, [str(error)])
+    problems = [*never_used(rehearsed), *unmet(rehearsed, test.script.expect)]
+    return _Tested(test.name, test.file, problems, rehearsed)
 
 
 def _document(tested: _Tested) -> Mapping[str, Any]:

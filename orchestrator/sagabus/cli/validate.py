@@ -10,6 +10,7 @@ from sagabus.adapters.cedar import CedarPolicies
 from sagabus.cli.output import clean, say, say_json
 from sagabus.definitions.catalog import Report, validate
 from sagabus.errors import ConfigError, DefinitionError
+from sagabus.rehearsal.pack_tests import problems_of_tests
 
 #: What would end a message, or a property of one.
 _ESCAPES: Final = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
@@ -20,7 +21,7 @@ _PROPERTY_ESCAPES: Final = str.maketrans(
 
 def run(files: Sequence[Path], *, form: str) -> int:
     """Check the files; the exit code. ``form``: ``text``, ``json`` or ``github``."""
-    report = validate(files, CedarPolicies.load)
+    report = validate(files, CedarPolicies.load, problems_of_tests)
     match form:
         case "json":
             say_json(

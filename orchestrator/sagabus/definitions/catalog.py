@@ -1,6 +1,6 @@
 """Everything that is in force: definitions, packs, actions, the engine's settings, the policies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,14 +107,23 @@ class Report:
         return not self.problems
 
 
-def validate(paths: Sequence[Path], load_policies: PolicyLoader | None = None) -> Report:
+def validate(
+    paths: Sequence[Path],
+    load_policies: PolicyLoader | None = None,
+    beside: Callable[[Loading], Sequence[ConfigError]] = lambda _: (),
+) -> Report:
     """Check configurations, each with all it includes, without putting them in force.
 
-    A path is a workflows file, the directory of a pack, or a YAML file in a pack.
+    A path is a workflows file, the directory of a pack, or a YAML file in a pack. ``beside`` finds
+    what is wrong with what belongs to it and is never put in force.
     """
     loadings = [load_config(path, load_policies) for path in paths]
     return Report(
-        problems=[problem for loading in loadings for problem in _by_line(loading.problems)],
+        problems=[
+            problem
+            for loading in loadings
+            for problem in _by_line([*loading.problems, *beside(loading)])
+        ],
         warnings=[warning for loading in loadings for warning in _by_line(loading.warnings)],
     )
 

@@ -3,11 +3,9 @@
 from datetime import datetime
 
 from sagabus.core.commands import TellParent
-from sagabus.core.definition import Definition
 from sagabus.core.events import ClaimReceived, ResultReceived
 from sagabus.core.instance import Attempt
-from sagabus.errors import InvalidRequestError
-from sagabus.rehearsal.script import UNDO, Outcome, Outcomes
+from sagabus.rehearsal.script import UNDO, Outcome
 
 _AGENT = "rehearsal"
 
@@ -15,8 +13,13 @@ _AGENT = "rehearsal"
 def names_of(attempt: Attempt) -> tuple[str, ...]:
     """Under which names a script may speak of an attempt, the most particular first."""
     if attempt.kind == "compensation":
-        return (UNDO + attempt.task.partition("-undo-")[0], UNDO + attempt.stage)
+        return (UNDO + undone_task(attempt), UNDO + attempt.stage)
     return (attempt.task, attempt.stage)
+
+
+def undone_task(attempt: Attempt) -> str:
+    """The task that a compensation undoes."""
+    return attempt.task.partition("-undo-")[0]
 
 
 def claim_of(attempt: Attempt, at: datetime, claim: str) -> ClaimReceived:
@@ -76,18 +79,3 @@ def news_of(instance: str, command: TellParent, at: datetime) -> ResultReceived:
         error_message=error.message if error else "",
         has_left_effects=command.has_left_effects,
     )
-
-
-def check_names(definition: Definition, outcomes: Outcomes) -> None:
-    """Refuse a script that speaks of stages that do not exist.
-
-    Raises:
-        InvalidRequestError: names the first one.
-    """
-    for name in outcomes:
-        stage = name.removeprefix(UNDO).partition("-")[0]
-        if stage not in definition.stages:
-            known = ", ".join(definition.stages)
-            raise InvalidRequestError(
-                f"outcomes: {name!r} names no stage of {definition.name!r}; stages are {known}"
-            )

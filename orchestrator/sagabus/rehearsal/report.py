@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from sagabus.core.instance import Attempt, StageStatus
+from sagabus.rehearsal.answers import undone_task
 from sagabus.rehearsal.script import Expectations
 from sagabus.rehearsal.simulator import Rehearsed
 
@@ -27,6 +28,7 @@ def document_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> dict[str, Any
         "output": row.output,
         "warnings": row.warnings,
         "waiting_for": waiting_for(rehearsed),
+        "never_used": unused(rehearsed, undone),
         "tasks": [_task(instance, attempt) for instance, attempt in rehearsed.sent],
         "would_undo": [] if undone is None else [_task(*each) for each in undone.sent],
     }
@@ -62,6 +64,18 @@ def waiting_for(rehearsed: Rehearsed) -> list[str]:
     return [run.stage for run in runs if run.status is StageStatus.WAITING]
 
 
+def unused(rehearsed: Rehearsed, undone: Rehearsed | None = None) -> list[str]:
+    """Names of the script that came to nothing, also when it was undone: ``outcomes.build``."""
+    return [
+        ".".join(place) for place in rehearsed.unused if undone is None or place in undone.unused
+    ]
+
+
+def never_used(rehearsed: Rehearsed, undone: Rehearsed | None = None) -> list[str]:
+    """A sentence for each name of the script that came to nothing."""
+    return [f"{name} was never used" for name in unused(rehearsed, undone)]
+
+
 def compensated(rehearsed: Rehearsed) -> list[str]:
     """Stages in the order in which their compensations were sent."""
     sent = (
@@ -89,15 +103,31 @@ def lines_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
         elif each.type == "InquiryAsked":
             asked = {name: data[name] for name in ("prompt", "schema")}
             yield f"{'':>8}{below}    input {_json(asked)}"
-    yield from _end(rehearsed)
+    yield from _end(rehearsed, undone)
     if undone is not None and undone.sent:
         yield "if it were undone now:"
-        for _, attempt in undone.sent:
+        for instance, attempt in undone.sent:
+            place = " > ".join([*_above(rehearsed, instance), undone_task(attempt)])
+            if attempt.is_child:
+                yield f"  {place}: what {attempt.action} did"
+                continue
             given = f" {_json(attempt.input)}" if attempt.input is not None else ""
-            yield f"  {attempt.stage}: {attempt.action} by {attempt.role}{given}"
+            yield f"  {place}: {attempt.action} by {attempt.role}{given}"
 
 
-def _end(rehearsed: Rehearsed) -> Iterator[str]:
+def _above(rehearsed: Rehearsed, instance: str) -> list[str]:
+    """The tasks, from the topmost, that led to an instance."""
+    tasks: list[str] = []
+    while instance in rehearsed.children:
+        parent = rehearsed.children[instance].row.parent
+        if parent is None:
+            raise RuntimeError("an instance below has none above")
+        tasks.insert(0, parent.task)
+        instance = parent.instance
+    return tasks
+
+
+def _end(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
     row = rehearsed.state.row
     plural = "s" if row.handled_failures > 1 else ""
     handled = f", {row.handled_failures} failure{plural} handled" if row.handled_failures else ""
@@ -113,6 +143,8 @@ def _end(rehearsed: Rehearsed) -> Iterator[str]:
             yield f"{name} {_json(values)}"
     for warning in row.warnings:
         yield f"warning: {warning}"
+    if names := unused(rehearsed, undone):
+        yield f"never used: {', '.join(names)}"
 
 
 def _words(type_: str, data: dict[str, Any]) -> str:

@@ -14,15 +14,27 @@
     workflows:                                   # outcomes inside sub-workflows, by workflow
       other_workflow: {step: {error: boom}}
 
-What is not named succeeds at once with ``{}``; a gate or question that is not named stays open.
+What is not named succeeds at once with null, as a handler does that returns nothing; a gate or
+question that is not named stays open.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-from sagabus.core.durations import parse_duration
+from sagabus.core.instance import InstanceStatus, Rollback
+from sagabus.definitions.durations import Duration
+from sagabus.definitions.field_types import refused
+from sagabus.definitions.keys import did_you_mean
 
 UNDO: Final = "undo "
 
@@ -43,14 +55,11 @@ def _error(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
-def _duration(value: Any) -> Any:
-    return value if isinstance(value, timedelta) else parse_duration(value)
-
-
 class Outcome(_Model):
     """How one attempt or question ends (one of the first six, else success), and its gate."""
 
-    output: Any = Field(default_factory=dict)
+    #: A handler that returns nothing gives null.
+    output: Any = None
     error: Annotated[ScriptedError | None, BeforeValidator(_error)] = None
     #: It runs longer than its time limit.
     timeout: bool = False
@@ -66,17 +75,18 @@ class Outcome(_Model):
     reason: str = ""
     artifacts: list[str] = Field(default_factory=list)
     #: How long it takes.
-    takes: Annotated[timedelta, BeforeValidator(_duration)] = timedelta(seconds=1)
+    takes: Duration = timedelta(seconds=1)
 
     @model_validator(mode="after")
     def _is_one(self) -> "Outcome":
-        given = [name for name in _KINDS if name in self.model_fields_set]
+        given = [name for name in KINDS if name in self.model_fields_set]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} cannot both be; write one of them")
+            raise refused(f"{' and '.join(given)} cannot be together; write one of them")
         return self
 
 
-_KINDS: Final = ("output", "error", "timeout", "untaken", "denied", "answer")
+#: Ways in which an attempt or a question ends.
+KINDS: Final = ("output", "error", "timeout", "untaken", "denied", "answer")
 
 
 def _listed(value: Any) -> Any:
@@ -90,10 +100,20 @@ Outcomes = Annotated[
 ]
 
 
+def _one_of(kind: str, words: Sequence[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value in words:
+            return value
+        hint = did_you_mean(value, words) or f"; write one of {', '.join(words)}"
+        raise refused(f'"{value}" is no {kind}{hint}')
+
+    return AfterValidator(check)
+
+
 class Expectations(_Model):
     """What must come of a rehearsal; what is left out may be anything."""
 
-    status: str | None = None
+    status: Annotated[str, _one_of("status", [*InstanceStatus])] | None = None
     #: Stages in the order in which they began; one that came round again stands there again.
     path: list[str] | None = None
     #: Input of a stage's first task, by stage; or of one task, by task id.
@@ -102,7 +122,7 @@ class Expectations(_Model):
     variables: dict[str, Any] | None = None
     #: Stages in the order in which their compensations were sent.
     compensated: list[str] | None = None
-    rollback: str | None = None
+    rollback: Annotated[str, _one_of("rollback", get_args(Rollback))] | None = None
     #: Type of the error.
     error: str | None = None
     handled_failures: int | None = None
@@ -121,5 +141,5 @@ class Script(_Model):
     outcomes: Outcomes = Field(default_factory=dict)
     workflows: dict[str, Outcomes] = Field(default_factory=dict)
     #: Cancelled after so long.
-    cancel_after: Annotated[timedelta | None, BeforeValidator(lambda v: v and _duration(v))] = None
+    cancel_after: Duration | None = None
     expect: Expectations = Expectations()

@@ -5,7 +5,7 @@ One file, because it is one stage: every part of it acts on the same clock, queu
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -49,7 +49,8 @@ from sagabus.core.machine import decide
 from sagabus.core.tasks import plan_of
 from sagabus.core.transition import Ignored
 from sagabus.errors import InvalidRequestError
-from sagabus.rehearsal.answers import check_names, claim_of, names_of, news_of, result_of
+from sagabus.rehearsal.answers import claim_of, names_of, news_of, result_of
+from sagabus.rehearsal.checking import mistakes_in
 from sagabus.rehearsal.script import Outcome, Outcomes, Script, ScriptedError
 
 #: When every rehearsal begins.
@@ -82,6 +83,8 @@ class Rehearsed:
     sent: list[tuple[str, Attempt]] = field(default_factory=list)
     #: The instances below, by id.
     children: dict[str, InstanceState] = field(default_factory=dict)
+    #: Names of the script that came to nothing, by their place in it.
+    unused: list[tuple[str, ...]] = field(default_factory=list)
 
 
 class _Everything(dict[str, Any]):
@@ -100,8 +103,13 @@ def rehearse(
     """Run ``definition``; ``find`` gives the definitions of sub-workflows by name.
 
     Raises:
-        InvalidRequestError: the parameters do not fit, or the script names what does not exist.
+        InvalidRequestError: the parameters do not fit, or the script names what cannot be.
     """
+    if mistakes := [
+        f"{'.'.join(map(str, place))}: {text}"
+        for place, text in mistakes_in(script, definition, find)
+    ]:
+        raise InvalidRequestError("; ".join(mistakes))
     return _Stage(definition, script, find).play()
 
 
@@ -131,7 +139,8 @@ class _Stage:
         self._untaken: set[tuple[str, str, int]] = set()
         self._definition = definition
         self._result: Rehearsed | None = None
-        check_names(definition, script.outcomes)
+        #: Names in the script, by their place in it, that nothing asked for yet.
+        self._unused = dict.fromkeys(_names(script))
 
     def play(self) -> Rehearsed:
         definition = self._definition
@@ -200,6 +209,7 @@ class _Stage:
                 result.children = {
                     name: state for name, state in self._states.items() if name != "rehearsal"
                 }
+                result.unused = list(self._unused)
                 return result
             at, _, instance, event = heapq.heappop(self._queue)
             self._now = max(self._now, at)
@@ -240,6 +250,7 @@ class _Stage:
         outcome = self._next(instance, (stage,), is_peek=True)
         if outcome is None:
             return
+        self._use(instance, stage)
         has_task = self._definitions[instance].stages[stage].kind in {"agents", "workflow"}
         if not (outcome.approve and has_task):
             self._next(instance, (stage,))  # no task will use it up
@@ -282,6 +293,8 @@ class _Stage:
     def _authorize(self, instance: str, command: AuthorizeTask) -> None:
         outcome = self._next(instance, (command.task, command.stage), is_peek=True)
         is_denied = outcome is not None and outcome.denied
+        if is_denied:
+            self._use(instance, command.task, command.stage)
         reason = "the script denies it" if is_denied else ""
         event = PolicyDecided(
             self._now, command.task, command.attempt, not is_denied, ["script"], reason
@@ -363,11 +376,30 @@ class _Stage:
                 listed = outcomes[name]
                 key = (instance, name)
                 number = min(self._taken[key], len(listed) - 1)
-                self._taken[key] += 0 if is_peek else 1
+                if not is_peek:
+                    self._taken[key] += 1
+                    self._use(instance, name)
                 return listed[number]
         return None
+
+    def _use(self, instance: str, *names: str) -> None:
+        """The first of ``names`` that the script has is of use."""
+        outcomes, place = self._outcomes_of(instance), self._place_of(instance)
+        name = next((each for each in names if each in outcomes), None)
+        self._unused.pop((*place, name or ""), None)
 
     def _outcomes_of(self, instance: str) -> Outcomes:
         if instance == "rehearsal":
             return self._script.outcomes
         return self._script.workflows.get(self._definitions[instance].name, {})
+
+    def _place_of(self, instance: str) -> tuple[str, ...]:
+        if instance == "rehearsal":
+            return ("outcomes",)
+        return ("workflows", self._definitions[instance].name)
+
+
+def _names(script: Script) -> Iterator[tuple[str, ...]]:
+    yield from (("outcomes", name) for name in script.outcomes)
+    for workflow, outcomes in script.workflows.items():
+        yield from (("workflows", workflow, name) for name in outcomes)

@@ -126,11 +126,12 @@ async def test_put_output_in_a_compensation_is_refused() -> None:
 
 def test_definition_is_a_workflow_that_runs_the_steps_in_order(tmp_path: Path) -> None:
     made = saga("counting", [Count(), TakeStock(), Count()], role="counters")
-    outputs = {"count": {"output": {"count": 1}}, "count_2": {"output": {"count": 2}}}
+    puts = {"count": {"count": 1}, "take_stock": {}, "count_2": {"count": 2}}
+    outputs = {name: {"output": put} for name, put in puts.items()}
     run = play(made, tmp_path, parameters={"by": 1}, outcomes=outputs)
     assert (run.status, run.path) == ("completed", ["count", "take_stock", "count_2"])
     assert run.input("count_2") == {"inputs": {"by": 1}, "context": [{"count": 1}, {}]}
-    assert run.output == {"count": {"count": 1}, "take_stock": {}, "count_2": {"count": 2}}
+    assert run.output == puts
     assert {attempt.role for tries in run.state.attempts.values() for attempt in tries} == {
         "counters"
     }
