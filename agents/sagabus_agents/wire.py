@@ -316,6 +316,9 @@ class ResultMessage(_Message):
     started_at: Instant | None = None
     #: From WORKFLOW_SOURCE: something is left that was to be undone.
     has_left_effects: bool = False
+    #: From WORKFLOW_SOURCE: of what is left, that some of it stands for certain, that some of that
+    #: is final, that some can be undone; null: it does not say.
+    left: list[Literal["certain", "final", "undoable"]] | None = None
 
 
 class Observed(_Message):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagabus.core.instance import Answer, Attempt, Failure, ParentRef
+from sagabus.core.instance import Answer, Attempt, Failure, Left, ParentRef
 
 Verdict = Literal["run", "skip", "later", "hold"]
 
@@ -84,6 +84,7 @@ class TellParent:
     output: Any = None
     error: Failure | None = None
     has_left_effects: bool = False
+    left: list[Left] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
 """Repair of an undo: what stands is undone on request, what failed is tried again or given up."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sagabus.core import ending, permitted, resources, saga, stages
 from sagabus.core.definition import Definition
+from sagabus.core.effects import what_stands
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
 from sagabus.core.instance import (
     Answer,
@@ -73,8 +77,17 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
         )
     if not what_would_be_undone(t.definition, t.state, stage):
         where = "of it" if stage is None else f"of stage {stage!r}"
-        return f"nothing {where} stands that could be undone"
+        final = _finals_left(t, stage)
+        why = f": {', '.join(final)} left what is final" if final else ""
+        return f"nothing {where} stands that could be undone{why}"
     return None
+
+
+def _finals_left(t: Transition, stage: str | None) -> list[str]:
+    """Stages that have certainly left something final."""
+    runs = [run for run in t.row.runs.values() if stage in {None, run.stage}]
+    standing = [each for each in what_stands(t, runs) if each["class"] == "final"]
+    return list(dict.fromkeys(repr(each["stage"]) for each in standing if each["is_certain"]))
 
 
 def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
@@ -126,7 +139,7 @@ def _kept_below(t: Transition, stage: str | None) -> str | None:
 def _try_again(t: Transition, run: StageRun) -> None:
     """Forget the failures of a run's compensations, and send those again when it is its turn."""
     plan = t.stage(run.stage).compensation
-    failed = _forget_failures(t, run)
+    failed = _forget_failures(t, run, saga.failures_to_mend(t, run))
     if plan is None:
         return
     if not stages.is_forward(t.row):
@@ -136,11 +149,10 @@ def _try_again(t: Transition, run: StageRun) -> None:
         saga.send_again(t, run, plan, task)
 
 
-def _forget_failures(t: Transition, run: StageRun) -> list[str]:
-    failures = saga.failures_of(t.row, run)
+def _forget_failures(t: Transition, run: StageRun, failures: Sequence[dict[str, Any]]) -> list[str]:
     for each in failures:
         t.row.failed_compensations.remove(each)
-    run.undo_failed = 0
+    run.undo_failed = len(saga.failures_of(t.row, run))
     # Below a stage that was undone, or was not, the one of its tries that has left something.
     return [
         each["task"] if "-undo-" in each["task"] else f"{each['task']}/{each['attempt']}"
@@ -186,7 +198,7 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
         run.undo_again.clear()
         for undo in _open_undos(t, run):
             _take_back(t, undo)
-        _forget_failures(t, run)
+        _forget_failures(t, run, saga.failures_of(t.row, run))
         run.undo_next = run.next_index * width
         run.undo_sent = max(run.undo_sent, 1)
         run.is_undone_by_hand = True

@@ -49,6 +49,7 @@ def _hold(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | N
 
 def _succeed(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     _keep_output(t, attempt, event)
+    attempt.left = event.left
     close(t, attempt, TaskStatus.SUCCEEDED, is_acted=True)
     if attempt.kind == "task":
         stages.task_succeeded(t, attempt)
@@ -69,6 +70,7 @@ def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
         status = _STATUS.get(event.error_type, TaskStatus.FAILED)
     _keep_what_it_left(t, attempt, event)
     is_acted = event.has_left_effects if attempt.is_child else _may_have_acted(event)
+    attempt.left = event.left
     close(t, attempt, status, is_acted=is_acted, error=failure)
     ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
     # What a child left, a second one would leave beside it: only the last one is undone.
@@ -123,15 +125,18 @@ def _left_nothing(t: Transition, attempt: Attempt, event: ResultReceived) -> Non
 
 def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
     """A result for an attempt that was settled without it. A success is always recorded."""
+    is_more = event.left is not None and event.left != attempt.left
+    if is_more and event.left is not None:
+        saga.hear_what_is_left(t, attempt, event.left)
     if event.has_left_effects:
         is_known = attempt.acted and attempt.status is not TaskStatus.SUCCEEDED
         is_news = not is_known and saga.learn_of_effects(t, attempt)
-        return None if is_news else Ignored("duplicate_result")
+        return None if is_news or is_more else Ignored("duplicate_result")
     if attempt.is_child and attempt.kind == "task" and _is_news_of_end(attempt, event):
         _left_nothing(t, attempt, event)
         return None
     if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
-        return Ignored("duplicate_result")
+        return None if is_more else Ignored("duplicate_result")
     is_retry_planned = attempt.retry
     if attempt.kind == "compensation" and not is_retry_planned:
         return Ignored("late_compensation")

@@ -9,7 +9,7 @@ One file, because settling, undoing and what is said of it in the end are one co
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sagabus.core import resources
+from sagabus.core import below, resources
 from sagabus.core.definition import FAIL, Compensation, TemplateError
 from sagabus.core.effects import effects_left, needs_undo
 from sagabus.core.instance import (
@@ -18,6 +18,7 @@ from sagabus.core.instance import (
     Firing,
     Instance,
     InstanceStatus,
+    Left,
     Rollback,
     StageRun,
     StageStatus,
@@ -211,9 +212,11 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
 
 
 def is_due(t: Transition, plan: Compensation, run: StageRun, index: int, entry: int) -> bool:
-    """Whether a task is to be undone by an entry, and that was not asked for yet."""
+    """Whether a task is to be undone by an entry, can be, and that was not asked for yet."""
     task = task_id(run.stage, run.pass_, index)
-    return needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None
+    if not needs_undo(t, plan, task) or t.state.current(undo_id(task, entry)) is not None:
+        return False
+    return not below.is_past_undo(below.newest_words(t, task))
 
 
 def send_again(t: Transition, run: StageRun, plan: Compensation, task: str) -> None:
@@ -311,6 +314,15 @@ def failures_of(row: Instance, run: StageRun) -> list[dict[str, Any]]:
     return [each for each in row.failed_compensations if each["task"].startswith(tasks)]
 
 
+def failures_to_mend(t: Transition, run: StageRun) -> list[dict[str, Any]]:
+    """Those of them that can be tried again: not where nothing but what is final is left."""
+    return [
+        each
+        for each in failures_of(t.row, run)
+        if not below.is_past_undo(below.newest_words(t, each["task"].partition("-undo-")[0]))
+    ]
+
+
 def _mark_undone(run: StageRun) -> None:
     if run.undo_sent:
         run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
@@ -398,8 +410,11 @@ def go_on(t: Transition, run: StageRun) -> None:
         correct_end(t)
 
 
-def correct_end(t: Transition) -> None:
-    """After news that came after the end: what the instance says of itself stays true."""
+def correct_end(t: Transition, *, is_more_known: bool = False) -> None:
+    """After news that came after the end: what the instance says of itself stays true.
+
+    ``is_more_known``: of what is left, which is told above though the names of it are the same.
+    """
     row = t.row
     said = row.status, row.rollback, row.effects_left
     is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
@@ -413,10 +428,11 @@ def correct_end(t: Transition) -> None:
             row.status = InstanceStatus.FAILED
     elif is_undone:
         row.rollback = "full"
-    if (row.status, row.rollback, row.effects_left) != said:  # it has ended before
+    is_revised = (row.status, row.rollback, row.effects_left) != said
+    if is_revised:
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
-        if row.effects_left or row.rollback == "partial":
-            tell_above(t)
+    if (is_revised or is_more_known) and (row.effects_left or row.rollback == "partial"):
+        tell_above(t)
 
 
 def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
@@ -432,6 +448,17 @@ def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
     if row.status.is_terminal:
         correct_end(t)
     return True
+
+
+def hear_what_is_left(t: Transition, attempt: Attempt, left: list[Left]) -> None:
+    """An instance below has said more of what it left, after its stage was settled."""
+    was_past_undo = below.is_past_undo(below.newest_words(t, attempt.task))
+    attempt.left = left
+    t.change(attempt)
+    if was_past_undo and attempt.kind == "task" and "undoable" in left:
+        undo_late(t, attempt)  # it was passed over
+    if t.row.status.is_terminal:
+        correct_end(t, is_more_known=True)
 
 
 def _is_undone_by_now(t: Transition, run: StageRun, candidate: int) -> bool:

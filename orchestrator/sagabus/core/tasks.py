@@ -379,6 +379,7 @@ def _open_next(t: Transition, attempt: Attempt, **changes: Any) -> None:
             started_at=None,
             ended_at=None,
             acted=False,
+            left=None,
             policies=None,
             vars=dict(t.row.vars) if attempt.vars is not None else None,
             **changes,
