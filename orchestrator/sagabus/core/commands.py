@@ -85,6 +85,8 @@ class TellParent:
     error: Failure | None = None
     has_left_effects: bool = False
     left: list[Left] | None = None
+    #: Number of the last event of the instance that tells: of two of its news the later one counts.
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ class ResultReceived:
     #: A child says whether something is left that was to be undone; an agent does not.
     has_left_effects: bool = False
     left: list[Left] | None = None
+    #: Number of the last event of the instance that tells: of two of its news the later one counts.
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

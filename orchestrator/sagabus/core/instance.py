@@ -153,6 +153,8 @@ class Attempt:
     acted: bool = False
     #: What the instance that carried it out says of what it left; None: nothing was said of that.
     left: list[Left] | None = None
+    #: Number of the last event of that instance when it said so.
+    told_seq: int = 0
     #: It succeeded when it, or its stage, had been given up.
     is_late: bool = False
     #: Compensation: attempts before a person asked for it anew, which its retry does not count.

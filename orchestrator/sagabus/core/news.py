@@ -23,8 +23,10 @@ def undo_news(t: Transition, parent: ParentRef) -> TellParent:
     """What the instance above is told that asked to have this one undone."""
     if _has_left(t.row):
         failure = Failure("effects_left", _what_is_left(t.row))
-        return TellParent(parent, "failed", error=failure, has_left_effects=True, left=_left_of(t))
-    return TellParent(parent, "succeeded")
+        return TellParent(
+            parent, "failed", error=failure, has_left_effects=True, left=_left_of(t), seq=t.row.seq
+        )
+    return TellParent(parent, "succeeded", seq=t.row.seq)
 
 
 def _what_is_left(row: Instance) -> str:
@@ -45,13 +47,16 @@ def end_news(t: Transition, parent: ParentRef) -> TellParent:
         is_left = row.rollback == "partial"
         # Only where something is final there may be nothing that can be undone.
         left = _left_of(t) if t.definition.has_finals else None
-        return TellParent(parent, "succeeded", row.output, has_left_effects=is_left, left=left)
+        return TellParent(
+            parent, "succeeded", row.output, has_left_effects=is_left, left=left, seq=row.seq
+        )
     return TellParent(
         parent,
         "cancelled" if row.status is InstanceStatus.CANCELLED else "failed",
         error=row.error,
         has_left_effects=_has_left(row),
         left=_left_of(t) if _has_left(row) else None,
+        seq=row.seq,
     )
 
 

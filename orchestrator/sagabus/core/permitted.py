@@ -191,7 +191,8 @@ def refusal(command: CommandName, row: Instance) -> str | None:
     """Why ``command`` makes no sense in the status of an instance; None: it may."""
     found = _TABLE[command][row.status]
     if found.is_permitted:
-        is_told = row.status.is_terminal and row.parent is not None
+        # What a person undid by hand is said where it was done, and told above from there.
+        is_told = row.status.is_terminal and command != "set_result"
         return _TOLD.format(above=row.parent.instance) if is_told and row.parent else None
     by = row.paused.by if row.paused is not None else ""
     return found.text.format(status=row.status, by=f" by {by}" if by else "")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sagabus.core import ending, permitted, resources, saga, stages
+from sagabus.core import below, ending, permitted, resources, saga, stages
 from sagabus.core.definition import Definition
 from sagabus.core.effects import what_stands
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
@@ -187,7 +187,7 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
 def believe(t: Transition, event: ResultSet) -> Ignored | None:
     """Take it from a person that what a stage did is gone."""
     runs = _being_undone(t, event.stage)
-    why_not = _why_not_by_hand(t, event, runs)
+    why_not = _why_not_by_hand(t, event, runs) or _why_not_here(t, event.stage, runs)
     if why_not is not None:
         t.refuse(event.command, why_not)
         return None
@@ -225,6 +225,37 @@ def _why_not_by_hand(
     return newer_than(t, runs[-1], event.attempt)
 
 
+def done_below(definition: Definition, state: InstanceState, stage: str) -> list[str]:
+    """The instances below that have not undone what they did of a stage; none of an agents' one."""
+    if definition.stages[stage].kind != "workflow":
+        return []
+    t = Transition(definition, state, state.row.updated_at)
+    return _done_below(t, _being_undone(t, stage))
+
+
+def _done_below(t: Transition, runs: Sequence[StageRun]) -> list[str]:
+    undos = [each.task for run in runs for each in _open_undos(t, run)]
+    undos += [each["task"] for run in runs for each in saga.failures_of(t.row, run)]
+    tasks = dict.fromkeys(each.partition("-undo-")[0] for each in undos)
+    words = [word for task in tasks for word in below.newest_words(t, task)]
+    return list(dict.fromkeys(word.agent for word in words if word.agent))
+
+
+def _why_not_here(t: Transition, stage: str, runs: Sequence[StageRun]) -> str | None:
+    """Why it is not said of this instance what was undone by hand: another one has done it."""
+    if t.stage(stage).kind != "workflow":
+        return None
+    named = ", ".join(repr(each) for each in _done_below(t, runs))
+    if not any(run.undo_again or run.undo_in_flight for run in runs) and not any(
+        saga.failures_to_mend(t, run) for run in runs
+    ):
+        return f"stage {stage!r} left what is final in instance {named}: skip it"
+    return (
+        f"stage {stage!r} is carried out by instance {named}: set the result of its stage that is "
+        "not undone, and this one follows"
+    )
+
+
 def _open_undos(t: Transition, run: StageRun) -> list[Attempt]:
     return [
         tries[-1]
@@ -248,10 +279,7 @@ def _done(t: Transition, event: SkipRequested | ResultSet) -> None:
     row = t.row
     unpark(t, "compensation_failed", stage=event.stage)
     if row.status.is_terminal:
-        said = row.status, row.rollback
-        row.status = saga.outcome(t)
-        if (row.status, row.rollback) != said:
-            t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+        saga.revise_end(t)
     else:
         saga.proceed(t)
         ending.settle(t)

@@ -18,7 +18,6 @@ from sagabus.core.instance import (
     Firing,
     Instance,
     InstanceStatus,
-    Left,
     Rollback,
     StageRun,
     StageStatus,
@@ -207,7 +206,7 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
         send_again(t, run, plan, run.undo_again.pop(0))
     if run.undo_in_flight or run.undo_next < candidates or run.undo_again:
         return False
-    _mark_undone(run)
+    mark_undone(run)
     return True
 
 
@@ -323,7 +322,8 @@ def failures_to_mend(t: Transition, run: StageRun) -> list[dict[str, Any]]:
     ]
 
 
-def _mark_undone(run: StageRun) -> None:
+def mark_undone(run: StageRun) -> None:
+    """Give a run that was undone, as far as that went, its status."""
     if run.undo_sent:
         run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
 
@@ -338,8 +338,8 @@ def outcome(t: Transition) -> InstanceStatus:
     is_undone = any(run.undo_sent for run in row.runs.values())
     if row.failed_compensations or (is_undone and row.effects_left):
         row.rollback = "partial"
-    elif is_undone:
-        row.rollback = "full"
+    else:
+        row.rollback = "full" if is_undone else "none"
     return status_at_end(row, row.rollback)
 
 
@@ -357,11 +357,16 @@ def status_at_end(row: Instance, rollback: Rollback) -> InstanceStatus:
 def undo_succeeded(t: Transition, attempt: Attempt) -> None:
     """A compensation was carried out; its attempt is closed."""
     run = release(t, attempt)
+    record_undone(t, attempt)
+    resources.undone(t, attempt)
+    go_on(t, run)
+
+
+def record_undone(t: Transition, attempt: Attempt) -> None:
+    """Say in the history that a compensation was carried out."""
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
     t.record("CompensationCompleted", {**identity(attempt), "duration_s": duration_s})
-    resources.undone(t, attempt)
-    go_on(t, run)
 
 
 def undo_failed(
@@ -403,7 +408,7 @@ def _wants_retry(
 def go_on(t: Transition, run: StageRun) -> None:
     """An undo has ended: undo what is next."""
     if run.undo_in_flight == 0 and run.ended_order > (t.row.undo_order or 0):
-        _mark_undone(run)  # a late undo, of a stage that was done with
+        mark_undone(run)  # a late undo, of a stage that was done with
     if not t.row.status.is_terminal:
         proceed(t)
     else:
@@ -431,34 +436,18 @@ def correct_end(t: Transition, *, is_more_known: bool = False) -> None:
     is_revised = (row.status, row.rollback, row.effects_left) != said
     if is_revised:
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
-    if (is_revised or is_more_known) and (row.effects_left or row.rollback == "partial"):
+    if is_revised or is_more_known:
         tell_above(t)
 
 
-def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
-    """An instance below has left something after all, long after it told its end; False: known."""
+def revise_end(t: Transition) -> None:
+    """After an end, what a person has settled of it, or an instance below: it ends anew."""
     row = t.row
-    known = {(each["task"], each.get("attempt")) for each in row.failed_compensations}
-    if (attempt.task, attempt.attempt) in known:
-        return False
-    attempt.acted = True
-    t.change(attempt)
-    error = {"type": "compensation_failed", "message": "a late undo below failed"}
-    count_failure(t, t.run_of(attempt), identity(attempt), error)
-    if row.status.is_terminal:
-        correct_end(t)
-    return True
-
-
-def hear_what_is_left(t: Transition, attempt: Attempt, left: list[Left]) -> None:
-    """An instance below has said more of what it left, after its stage was settled."""
-    was_past_undo = below.is_past_undo(below.newest_words(t, attempt.task))
-    attempt.left = left
-    t.change(attempt)
-    if was_past_undo and attempt.kind == "task" and "undoable" in left:
-        undo_late(t, attempt)  # it was passed over
-    if t.row.status.is_terminal:
-        correct_end(t, is_more_known=True)
+    said = row.status, row.rollback, row.effects_left
+    row.status = outcome(t)
+    if (row.status, row.rollback, row.effects_left) != said:
+        t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+        tell_above(t)
 
 
 def _is_undone_by_now(t: Transition, run: StageRun, candidate: int) -> bool:

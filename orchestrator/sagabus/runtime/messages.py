@@ -195,6 +195,7 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         started_at=message.started_at,
         has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
         left=message.left if source == WORKFLOW_SOURCE else None,
+        seq=message.seq if source == WORKFLOW_SOURCE else 0,
     )
 
 

@@ -99,5 +99,6 @@ async def _tell_parent(bus: Bus, instance: str, command: TellParent) -> None:
         agent=instance,
         has_left_effects=command.has_left_effects,
         left=command.left,
+        seq=command.seq,
     )
     await send_result(bus, command.parent.instance, message, uuid.uuid4().hex)

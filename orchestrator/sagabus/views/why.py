@@ -58,12 +58,31 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
         remedy = ""
     elif row.parent is not None:
         above = row.parent.instance
-        remedy = f"sagabus why {above}, the instance that it carried out a stage of"
+        ways = [*_by_hand(state, definition)]
+        ways.append(f"sagabus why {above}, the instance that it carried out a stage of")
+        remedy = ", or ".join(ways)
     elif row.status is InstanceStatus.COMPLETED:
         remedy = _what_is_left(state, definition)
     else:
         remedy = _on_from_here(state, definition, "what is left")
     return Cause("ended", title, detail, remedy, since=row.ended_at)
+
+
+def _by_hand(
+    state: InstanceState, definition: Definition | None, stage: str | None = None
+) -> Iterator[str]:
+    """How to say that what could not be undone was undone by hand, of each stage or of one."""
+    for each in dict.fromkeys(each["stage"] for each in state.row.failed_compensations):
+        if stage not in {None, each}:
+            continue
+        below = [] if definition is None else repair_undo.done_below(definition, state, each)
+        if not below:
+            yield (
+                f"sagabus set-result ID {each} --output JSON --reason TEXT"
+                " (says that it was undone by hand)"
+            )
+        for child in below[:_MAX_NAMED]:
+            yield f"sagabus why {child} (the instance that has not undone it)"
 
 
 def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> str:
@@ -109,11 +128,8 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             failed = [each for each in state.row.failed_compensations if each["stage"] == stage]
             detail = f": {failed[-1]['error']['message']}" if failed else ""
-            options = [
-                f"sagabus skip ID {stage} --reason TEXT (goes on without it)",
-                f"sagabus set-result ID {stage} --output JSON --reason TEXT"
-                " (says that it was undone by hand)",
-            ]
+            options = [f"sagabus skip ID {stage} --reason TEXT (goes on without it)"]
+            options += _by_hand(state, definition, stage)
             if definition and repair_undo.refusal(definition, state, parked.stage) is None:
                 options.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
             remedy = ", or ".join(options)

@@ -112,5 +112,6 @@ class Family:
                         error_message=error.message if error else "",
                         has_left_effects=command.has_left_effects,
                         left=command.left,
+                        seq=command.seq,
                     )
                 )
