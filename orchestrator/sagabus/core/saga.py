@@ -6,7 +6,7 @@ may have acted counts as having acted.
 One file, because settling, undoing and what is said of it in the end are one course of events.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from sagabus.core import below, resources
@@ -174,14 +174,18 @@ def _is_past_undoing(t: Transition) -> bool:
         return False
     return not _is_asked(t.row) and any(
         definition.stages[run.stage].classification == "final"
-        and any(attempt.status is TaskStatus.SUCCEEDED for attempt in _tries(t, run))
+        and any(
+            _has_final(t, task_id(run.stage, run.pass_, each)) for each in range(run.next_index)
+        )
         for run in t.row.runs.values()
     )
 
 
-def _tries(t: Transition, run: StageRun) -> Iterator[Attempt]:
-    for index in range(run.next_index):
-        yield from t.state.attempts.get(task_id(run.stage, run.pass_, index), ())
+def _has_final(t: Transition, task: str) -> bool:
+    """Whether a task of a final stage succeeded, or failed below with something final done."""
+    tries = t.state.attempts.get(task, ())
+    is_done = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
+    return is_done or below.has_final(below.newest_words(t, task))
 
 
 def _may_send(t: Transition, run: StageRun) -> bool:

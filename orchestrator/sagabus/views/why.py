@@ -137,7 +137,9 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = "" if state.row.error is None else f": {state.row.error.message}"
             remedy = _on_from_here(state, definition, "the rest")
-            remedy = remedy or "sagabus cancel ID --no-compensate (leaves everything as it is)"
+            leaves = permitted.refusal("cancel_no_compensate", state.row) is None
+            how = " --no-compensate (leaves everything as it is)" if leaves else " (ends it)"
+            remedy = remedy or f"sagabus cancel ID{how}"
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             remedy = "sagabus resume ID (tries once more); report it with sagabus history ID --json"

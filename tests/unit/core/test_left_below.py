@@ -133,3 +133,57 @@ def test_whoever_is_further_above_is_told_what_more_is_known() -> None:
     again = {"status": "failed", "has_left_effects": True, "left": ["certain", "final"]}
     assert scene.result("sub-1-0", **again) == "duplicate_result"
     assert len(scene.said) == said
+
+
+# --- the instance above ---------------------------------------------------------------------------
+
+
+def paid_and_failed(**settings: object) -> Family:
+    """A child has made its final effect, and its next stage fails."""
+    below = sequence(*BELOW.stages.values(), stage("letter", classification="final"))
+    family = Family(sequence(stage("first", undo=UNDO), SUB, stage("after"), **settings), below)
+    family.scene.succeed("first-1-0")
+    child = family.deliver().child()
+    child.succeed("reserve-1-0", "pay-1-0").fail("letter-1-0")
+    assert child.row.parked[0].cause == "after_final"
+    return family.deliver()
+
+
+def test_a_child_is_not_left_as_it_is_while_the_instance_above_would_undo_it() -> None:
+    family = paid_and_failed()
+    child, top = family.child(), family.scene.row.id
+    assert child.ask(CancelRequested, is_undone=False).message == (
+        f"the instance carries out a stage of instance {top!r}, which has undone what that leaves: "
+        f"cancel {top!r} with --no-compensate"
+    )
+    assert family.scene.ask(CancelRequested, is_undone=False).ok
+    family.deliver()
+    assert (child.status, family.scene.status) == ("cancelled", "cancelled")
+    assert [task for task, _ in left(child)] == ["reserve-1-0", "pay-1-0"]
+    assert left(family.scene) == [("first-1-0", True), ("sub-1-0", True)]
+
+
+def test_an_instance_holds_where_something_final_stands_below_for_certain() -> None:
+    family = paid_and_failed()
+    child = family.child()
+    assert child.ask(CompensateRequested).ok
+    child.succeed("reserve-1-0-undo-0")
+    scene = family.deliver().scene
+    assert (child.status, scene.status) == ("failed", "needs_operator")
+    assert [each.cause for each in scene.row.parked] == ["after_final"]
+    assert scene.sent == ["first-1-0/1"]
+    assert scene.ask(CompensateRequested).ok
+    scene.succeed("first-1-0-undo-0")
+    assert (scene.status, left(scene)) == ("failed", [("sub-1-0", True)])
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_instance_holds_not_where_it_is_to_compensate_or_nothing_final_is_certain(
+    is_known: bool,
+) -> None:
+    settings = {"saga_after_final": "compensate"} if is_known else {}
+    scene = Scene(sequence(stage("first", undo=UNDO), SUB, **settings)).start().succeed("first-1-0")
+    told = ["certain", "final"] if is_known else []
+    scene.result("sub-1-0", status="failed", has_left_effects=True, left=told)
+    scene.succeed("first-1-0-undo-0")
+    assert (scene.status, left(scene)) == ("failed", [("sub-1-0", is_known)])
