@@ -4,18 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from sagabus.core import repair_undo
+from sagabus.core import repair_retry, repair_undo
 from sagabus.core.definition import Definition
 from sagabus.core.events import (
     CancelRequested,
     CompensateRequested,
     FailRequested,
     IntentResolved,
+    ResultSet,
     RetryRequested,
     SkipRequested,
 )
 from sagabus.core.instance import ParentRef
 from sagabus.core.preview import preview
+from sagabus.views.causes import Surroundings
+from sagabus.views.why import causes_of
 from tests.unit.core.family_scene import Family, child_stage
 from tests.unit.core.scene import Scene, sequence, stage
 
@@ -187,3 +190,32 @@ def test_an_instance_holds_not_where_it_is_to_compensate_or_nothing_final_is_cer
     scene.result("sub-1-0", status="failed", has_left_effects=True, left=told)
     scene.succeed("first-1-0-undo-0")
     assert (scene.status, left(scene)) == ("failed", [("sub-1-0", is_known)])
+
+
+@pytest.mark.parametrize("word", [RetryRequested, SkipRequested, ResultSet])
+def test_a_child_that_failed_after_its_final_effect_goes_forward_again(word: type) -> None:
+    family = paid_and_failed()
+    child, scene = family.child(), family.scene
+    assert repair_retry.refusal(child.definition, child.state) is None
+    [cause] = causes_of(child.state, child.definition, Surroundings())
+    assert cause.remedy.startswith("sagabus retry ID (goes on from here)")
+    arguments = {RetryRequested: (), SkipRequested: ("letter",), ResultSet: ("letter", "sent")}
+    assert child.ask(word, *arguments[word]).ok
+    if word is RetryRequested:
+        assert child.sent[-1] == "letter-2-0/1"
+        child.succeed("letter-2-0")
+    family.deliver()
+    assert (child.status, scene.sent) == ("completed", ["first-1-0/1", "after-1-0/1"])
+    scene.succeed("after-1-0")
+    assert (scene.status, left(scene)) == ("completed", [])
+
+
+def test_a_child_that_the_instance_above_has_given_up_goes_forward_no_more() -> None:
+    family = paid_and_failed()
+    child, scene = family.child(), family.scene
+    assert scene.ask(FailRequested, "sub").ok
+    assert child.ask(RetryRequested).ok  # the word of the one above is on its way
+    family.deliver()
+    assert child.status == "compensating"
+    refused = child.ask(RetryRequested)
+    assert "is being undone" in (refused.message or "")
