@@ -316,6 +316,11 @@ class ResultMessage(_Message):
     started_at: Instant | None = None
     #: From WORKFLOW_SOURCE: something is left that was to be undone.
     has_left_effects: bool = False
+    #: From WORKFLOW_SOURCE: of what is left, that some of it stands for certain, that some of that
+    #: is final, that some can be undone; null: it does not say.
+    left: list[Literal["certain", "final", "undoable"]] | None = None
+    #: From WORKFLOW_SOURCE: of two results for the same attempt the one with the higher one counts.
+    seq: int = 0
 
 
 class Observed(_Message):

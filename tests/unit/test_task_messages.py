@@ -116,8 +116,12 @@ def test_only_another_instance_says_that_it_has_left_something(source: str, left
         status=ResultStatus.FAILED,
         agent="child",
         has_left_effects=True,
+        left=["certain", "final"],
+        seq=7,
     )
-    assert result_event(message, source, AT).has_left_effects is left
+    said = result_event(message, source, AT)
+    assert said.has_left_effects is left
+    assert (said.left, said.seq) == ((["certain", "final"], 7) if left else (None, 0))
 
 
 def test_output_that_cannot_be_sent_on_leaves_what_the_instance_that_gave_it_has_done() -> None:

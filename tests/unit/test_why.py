@@ -152,7 +152,10 @@ def test_what_has_ended_below_another_instance_is_repaired_there() -> None:
     scene = standings.failed_partial()
     scene.row.parent = ParentRef("above", "x-1-0", 1)
     [cause] = causes_of(scene.state, scene.definition, AROUND)
-    assert cause.remedy == "sagabus why above, the instance that it carried out a stage of"
+    assert cause.remedy == (
+        "sagabus set-result ID a --output JSON --reason TEXT (says that it was undone by hand), "
+        "or sagabus why above, the instance that it carried out a stage of"
+    )
 
 
 def test_what_has_completed_below_another_instance_needs_nothing() -> None:

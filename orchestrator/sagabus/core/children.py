@@ -19,7 +19,7 @@ def undo(t: Transition, event: UndoRequested) -> Ignored | None:
     row = t.row
     is_news = row.undo_parent is None or _age(event.parent) > _age(row.undo_parent)
     if row.status.is_terminal and not (is_news and _has_standing(t, event)):
-        return Ignored("undone_before", commands=(undo_news(row, event.parent),))
+        return Ignored("undone_before", commands=(undo_news(t, event.parent),))
     if not is_news and not follow(t, event.parent, is_paused=event.is_paused):
         return Ignored("undo_under_way")
     if is_news:
@@ -59,6 +59,6 @@ def tell_again(t: Transition, event: EndAsked) -> Ignored | None:
     if t.row.parent != event.parent:
         return Ignored("nothing_to_tell")
     if t.row.status.is_terminal:
-        return Ignored("told_again", commands=(end_news(t.row, event.parent),))
+        return Ignored("told_again", commands=(end_news(t, event.parent),))
     is_changed = follow(t, event.parent, is_paused=event.is_paused)
     return None if is_changed else Ignored("nothing_to_tell")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sagabus.core.instance import Answer, Attempt, Failure, ParentRef
+from sagabus.core.instance import Answer, Attempt, Failure, Left, ParentRef
 
 Verdict = Literal["run", "skip", "later", "hold"]
 
@@ -84,6 +84,9 @@ class TellParent:
     output: Any = None
     error: Failure | None = None
     has_left_effects: bool = False
+    left: list[Left] | None = None
+    #: Number of the last event of the instance that tells: of two of its news the later one counts.
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sagabus.core import below
 from sagabus.core.definition import Compensation
 from sagabus.core.instance import Attempt, StageRun, TaskStatus, task_id, undo_id
 from sagabus.core.transition import Transition
@@ -58,7 +59,8 @@ def what_stands(
             if is_meant_left_out and not run.is_replaced and _is_done(tries, is_late=False):
                 continue
             if _stands(t, run, task, failed):
-                is_certain = _is_done(tries, is_late=True)
+                words = below.newest_words(t, task)
+                is_certain = below.is_certain(words) if words else _is_done(tries, is_late=True)
                 names = {"stage": run.stage, "task": task, "class": stage.classification}
                 left.append({**names, "is_certain": is_certain})
     return left

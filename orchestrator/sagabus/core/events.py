@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sagabus.core.definition import Definition
-from sagabus.core.instance import ParentRef, Pause, Resource
+from sagabus.core.instance import Left, ParentRef, Pause, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class ResultReceived:
     started_at: datetime | None = None
     #: A child says whether something is left that was to be undone; an agent does not.
     has_left_effects: bool = False
+    left: list[Left] | None = None
+    #: Number of the last event of the instance that tells: of two of its news the later one counts.
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,10 @@ _UNANSWERED = frozenset({TaskStatus.DISPATCHED, TaskStatus.RUNNING})
 
 Rollback = Literal["none", "full", "partial"]
 
+#: What an instance says of all that it left: something of it stands for certain, and something that
+#: is final; it could be undone, be it in part.
+Left = Literal["certain", "final", "undoable"]
+
 #: Why an instance needs an operator.
 ParkCause = Literal["intent_unknown", "compensation_failed", "after_final", "invariant"]
 
@@ -147,6 +151,10 @@ class Attempt:
     is_held: bool = False
     #: The world may have changed because of this attempt.
     acted: bool = False
+    #: What the instance that carried it out says of what it left; None: nothing was said of that.
+    left: list[Left] | None = None
+    #: Number of the last event of that instance when it said so.
+    told_seq: int = 0
     #: It succeeded when it, or its stage, had been given up.
     is_late: bool = False
     #: Compensation: attempts before a person asked for it anew, which its retry does not count.

@@ -54,7 +54,7 @@ def obey(t: Transition, event: OperatorEvent) -> Ignored | None:
     if known is not None:
         return known
     t.asked = event.asked
-    why_not = permitted.refusal(_name_of(event), t.row)
+    why_not = permitted.refusal(_name_of(event), t.row, event.by)
     # Of a stage that asks for something there is more to say.
     if why_not is not None and not isinstance(event, ApprovalAnswered | InquiryAnswered):
         t.refuse(event.command, why_not)

@@ -39,6 +39,11 @@ class Cell:
 _YES = Cell(True)
 #: What is permitted of an instance that has ended, unless it carried out a stage of another one.
 _TOLD = "the instance carried out a stage of instance {above!r}, which knows its end: repair that"
+#: The one above has undone what a failed stage of it left: it would not stay as it is.
+_UNDONE_ABOVE = (
+    "the instance carries out a stage of instance {above!r}, which has undone what that leaves: "
+    "cancel {above!r} with --no-compensate"
+)
 
 
 def _where(text: str) -> Cell:
@@ -187,11 +192,21 @@ def cell(command: CommandName, status: InstanceStatus) -> Cell:
     return _TABLE[command][status]
 
 
-def refusal(command: CommandName, row: Instance) -> str | None:
-    """Why ``command`` makes no sense in the status of an instance; None: it may."""
+def refusal(command: CommandName, row: Instance, by: str = "") -> str | None:
+    """Why ``command`` makes no sense in the status of an instance; None: it may.
+
+    ``by``: who gives it, be it the instance above.
+    """
     found = _TABLE[command][row.status]
-    if found.is_permitted:
-        is_told = row.status.is_terminal and row.parent is not None
-        return _TOLD.format(above=row.parent.instance) if is_told and row.parent else None
-    by = row.paused.by if row.paused is not None else ""
-    return found.text.format(status=row.status, by=f" by {by}" if by else "")
+    if not found.is_permitted:
+        who = row.paused.by if row.paused is not None else ""
+        return found.text.format(status=row.status, by=f" by {who}" if who else "")
+    if row.parent is None:
+        return None
+    above = row.parent.instance
+    # What a person undid by hand is said where it was done, and told above from there.
+    if row.status.is_terminal and command != "set_result":
+        return _TOLD.format(above=above)
+    if command == "cancel_no_compensate" and by != above:
+        return _UNDONE_ABOVE.format(above=above)
+    return None

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sagabus.core import saga
+from sagabus.core import below, saga
 from sagabus.core.definition import Definition
 from sagabus.core.effects import what_stands
 from sagabus.core.instance import (
@@ -51,11 +51,11 @@ def preview(definition: Definition, state: InstanceState, stage: str | None = No
     undone = {each.undoes for each in undos}
     left = []
     for each in what_stands(t, state.row.runs.values()):
-        is_final = each["class"] == "final"
         if each["task"] not in undone:
             left.append(each)
-        elif is_final:  # of another instance, of which the rest is undone
-            left.append({**each, "is_certain": False})
+        elif each["class"] == "final":  # of another instance, of which the rest is undone
+            is_certain = below.has_final(below.newest_words(t, each["task"]))
+            left.append({**each, "is_certain": is_certain})
     rollback: Rollback = "partial" if left else "full"
     return Preview(undos, left, saga.status_at_end(state.row, rollback), rollback)
 
@@ -87,7 +87,7 @@ def _undos_of(t: Transition, run: StageRun) -> Iterator[Undo]:
             undoes = task_id(run.stage, run.pass_, index)
             task = undo_id(undoes, entry)
             yield Undo(run.stage, task, undoes, plan.roles[entry], plan.action)
-    failed = [each["task"] for each in saga.failures_of(t.row, run)]
+    failed = [each["task"] for each in saga.failures_to_mend(t, run)]
     for task in [*run.undo_again, *failed]:
         undoes, _, entry = task.partition("/")[0].partition("-undo-")
         role = plan.roles[int(entry or 0) % len(plan.roles)]

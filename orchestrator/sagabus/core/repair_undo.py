@@ -1,7 +1,11 @@
 """Repair of an undo: what stands is undone on request, what failed is tried again or given up."""
 
-from sagabus.core import ending, permitted, resources, saga, stages
+from collections.abc import Sequence
+from typing import Any
+
+from sagabus.core import below, ending, permitted, resources, saga, stages
 from sagabus.core.definition import Definition
+from sagabus.core.effects import what_stands
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
 from sagabus.core.instance import (
     Answer,
@@ -73,8 +77,17 @@ def _why_not(t: Transition, stage: str | None) -> str | None:
         )
     if not what_would_be_undone(t.definition, t.state, stage):
         where = "of it" if stage is None else f"of stage {stage!r}"
-        return f"nothing {where} stands that could be undone"
+        final = _finals_left(t, stage)
+        why = f": {', '.join(final)} left what is final" if final else ""
+        return f"nothing {where} stands that could be undone{why}"
     return None
+
+
+def _finals_left(t: Transition, stage: str | None) -> list[str]:
+    """Stages that have certainly left something final."""
+    runs = [run for run in t.row.runs.values() if stage in {None, run.stage}]
+    standing = [each for each in what_stands(t, runs) if each["class"] == "final"]
+    return list(dict.fromkeys(repr(each["stage"]) for each in standing if each["is_certain"]))
 
 
 def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
@@ -126,7 +139,7 @@ def _kept_below(t: Transition, stage: str | None) -> str | None:
 def _try_again(t: Transition, run: StageRun) -> None:
     """Forget the failures of a run's compensations, and send those again when it is its turn."""
     plan = t.stage(run.stage).compensation
-    failed = _forget_failures(t, run)
+    failed = _forget_failures(t, run, saga.failures_to_mend(t, run))
     if plan is None:
         return
     if not stages.is_forward(t.row):
@@ -136,11 +149,10 @@ def _try_again(t: Transition, run: StageRun) -> None:
         saga.send_again(t, run, plan, task)
 
 
-def _forget_failures(t: Transition, run: StageRun) -> list[str]:
-    failures = saga.failures_of(t.row, run)
+def _forget_failures(t: Transition, run: StageRun, failures: Sequence[dict[str, Any]]) -> list[str]:
     for each in failures:
         t.row.failed_compensations.remove(each)
-    run.undo_failed = 0
+    run.undo_failed = len(saga.failures_of(t.row, run))
     # Below a stage that was undone, or was not, the one of its tries that has left something.
     return [
         each["task"] if "-undo-" in each["task"] else f"{each['task']}/{each['attempt']}"
@@ -175,7 +187,7 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
 def believe(t: Transition, event: ResultSet) -> Ignored | None:
     """Take it from a person that what a stage did is gone."""
     runs = _being_undone(t, event.stage)
-    why_not = _why_not_by_hand(t, event, runs)
+    why_not = _why_not_by_hand(t, event, runs) or _why_not_here(t, event.stage, runs)
     if why_not is not None:
         t.refuse(event.command, why_not)
         return None
@@ -186,7 +198,7 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
         run.undo_again.clear()
         for undo in _open_undos(t, run):
             _take_back(t, undo)
-        _forget_failures(t, run)
+        _forget_failures(t, run, saga.failures_of(t.row, run))
         run.undo_next = run.next_index * width
         run.undo_sent = max(run.undo_sent, 1)
         run.is_undone_by_hand = True
@@ -213,6 +225,37 @@ def _why_not_by_hand(
     return newer_than(t, runs[-1], event.attempt)
 
 
+def done_below(definition: Definition, state: InstanceState, stage: str) -> list[str]:
+    """The instances below that have not undone what they did of a stage; none of an agents' one."""
+    if definition.stages[stage].kind != "workflow":
+        return []
+    t = Transition(definition, state, state.row.updated_at)
+    return _done_below(t, _being_undone(t, stage))
+
+
+def _done_below(t: Transition, runs: Sequence[StageRun]) -> list[str]:
+    undos = [each.task for run in runs for each in _open_undos(t, run)]
+    undos += [each["task"] for run in runs for each in saga.failures_of(t.row, run)]
+    tasks = dict.fromkeys(each.partition("-undo-")[0] for each in undos)
+    words = [word for task in tasks for word in below.newest_words(t, task)]
+    return list(dict.fromkeys(word.agent for word in words if word.agent))
+
+
+def _why_not_here(t: Transition, stage: str, runs: Sequence[StageRun]) -> str | None:
+    """Why it is not said of this instance what was undone by hand: another one has done it."""
+    if t.stage(stage).kind != "workflow":
+        return None
+    named = ", ".join(repr(each) for each in _done_below(t, runs))
+    if not any(run.undo_again or run.undo_in_flight for run in runs) and not any(
+        saga.failures_to_mend(t, run) for run in runs
+    ):
+        return f"stage {stage!r} left what is final in instance {named}: skip it"
+    return (
+        f"stage {stage!r} is carried out by instance {named}: set the result of its stage that is "
+        "not undone, and this one follows"
+    )
+
+
 def _open_undos(t: Transition, run: StageRun) -> list[Attempt]:
     return [
         tries[-1]
@@ -236,10 +279,7 @@ def _done(t: Transition, event: SkipRequested | ResultSet) -> None:
     row = t.row
     unpark(t, "compensation_failed", stage=event.stage)
     if row.status.is_terminal:
-        said = row.status, row.rollback
-        row.status = saga.outcome(t)
-        if (row.status, row.rollback) != said:
-            t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+        saga.revise_end(t)
     else:
         saga.proceed(t)
         ending.settle(t)

@@ -1,6 +1,6 @@
 """Results: how an attempt ended, in time or late. A success is always recorded."""
 
-from sagabus.core import resources, saga, stages
+from sagabus.core import hearing, resources, saga, stages
 from sagabus.core.events import ResultReceived
 from sagabus.core.instance import Attempt, Failure, TaskStatus
 from sagabus.core.parking import hold, settle
@@ -55,7 +55,7 @@ def _succeed(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     else:
         saga.undo_succeeded(t, attempt)
     if event.has_left_effects:
-        saga.learn_of_effects(t, attempt)
+        hearing.learn_of_effects(t, attempt)
 
 
 def _fail(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
@@ -91,6 +91,7 @@ def _is_unknown(event: ResultReceived) -> bool:
 
 def _take(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
     attempt.agent = event.agent
+    attempt.left, attempt.told_seq = event.left, event.seq
     if attempt.started_at is None and event.started_at is not None:
         # The agent's clock may be off: a task cannot have run before it was sent.
         attempt.started_at = min(max(event.started_at, attempt.created_at), t.at)
@@ -107,31 +108,14 @@ def _keep_what_it_left(t: Transition, attempt: Attempt, event: ResultReceived) -
         resources.declare(t, attempt, event.resources)
 
 
-def _is_news_of_end(attempt: Attempt, event: ResultReceived) -> bool:
-    """Whether a child that a person gave up, and nothing was heard of since, has undone itself."""
-    is_given_up = attempt.status is TaskStatus.CANCELLED and attempt.error is None
-    return is_given_up and event.status != "succeeded"
-
-
-def _left_nothing(t: Transition, attempt: Attempt, event: ResultReceived) -> None:
-    attempt.acted = False
-    attempt.error = Failure(event.error_type, event.error_message, attempt.stage, attempt.task)
-    t.change(attempt)
-    if t.row.status.is_terminal:
-        saga.correct_end(t)
-
-
 def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Ignored | None:
     """A result for an attempt that was settled without it. A success is always recorded."""
-    if event.has_left_effects:
-        is_known = attempt.acted and attempt.status is not TaskStatus.SUCCEEDED
-        is_news = not is_known and saga.learn_of_effects(t, attempt)
-        return None if is_news else Ignored("duplicate_result")
-    if attempt.is_child and attempt.kind == "task" and _is_news_of_end(attempt, event):
-        _left_nothing(t, attempt, event)
-        return None
-    if event.status != "succeeded" or attempt.status is TaskStatus.SUCCEEDED:
-        return Ignored("duplicate_result")
+    if event.seq < attempt.told_seq:
+        return Ignored("older_news")
+    is_heard = attempt.is_child and hearing.hear(t, attempt, event)
+    is_done = attempt.status is TaskStatus.SUCCEEDED
+    if is_done or event.status != "succeeded" or event.has_left_effects:
+        return None if is_heard else Ignored("duplicate_result")
     is_retry_planned = attempt.retry
     if attempt.kind == "compensation" and not is_retry_planned:
         return Ignored("late_compensation")

@@ -24,9 +24,10 @@ from sagabus.core.transition import Transition
 def why_not(t: Transition) -> str | None:
     """Why an instance cannot go forward again."""
     row = t.row
-    if row.parent is not None:
-        return f"the instance carries out a stage of instance {row.parent.instance!r}: retry that"
     causes = {each.cause for each in row.parked}
+    # Held after a final stage it has not told its end: the one above still waits for it.
+    if row.parent is not None and "after_final" not in causes:
+        return f"the instance carries out a stage of instance {row.parent.instance!r}: retry that"
     if "intent_unknown" in causes:
         return "the outcome of a final stage is unknown: resolve it first"
     if causes and not causes & {"after_final", "compensation_failed"}:

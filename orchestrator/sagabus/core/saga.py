@@ -6,10 +6,10 @@ may have acted counts as having acted.
 One file, because settling, undoing and what is said of it in the end are one course of events.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from sagabus.core import resources
+from sagabus.core import below, resources
 from sagabus.core.definition import FAIL, Compensation, TemplateError
 from sagabus.core.effects import effects_left, needs_undo
 from sagabus.core.instance import (
@@ -174,14 +174,18 @@ def _is_past_undoing(t: Transition) -> bool:
         return False
     return not _is_asked(t.row) and any(
         definition.stages[run.stage].classification == "final"
-        and any(attempt.status is TaskStatus.SUCCEEDED for attempt in _tries(t, run))
+        and any(
+            _has_final(t, task_id(run.stage, run.pass_, each)) for each in range(run.next_index)
+        )
         for run in t.row.runs.values()
     )
 
 
-def _tries(t: Transition, run: StageRun) -> Iterator[Attempt]:
-    for index in range(run.next_index):
-        yield from t.state.attempts.get(task_id(run.stage, run.pass_, index), ())
+def _has_final(t: Transition, task: str) -> bool:
+    """Whether a task of a final stage succeeded, or failed below with something final done."""
+    tries = t.state.attempts.get(task, ())
+    is_done = any(attempt.status is TaskStatus.SUCCEEDED for attempt in tries)
+    return is_done or below.has_final(below.newest_words(t, task))
 
 
 def _may_send(t: Transition, run: StageRun) -> bool:
@@ -206,14 +210,16 @@ def _undo_run(t: Transition, run: StageRun) -> bool:
         send_again(t, run, plan, run.undo_again.pop(0))
     if run.undo_in_flight or run.undo_next < candidates or run.undo_again:
         return False
-    _mark_undone(run)
+    mark_undone(run)
     return True
 
 
 def is_due(t: Transition, plan: Compensation, run: StageRun, index: int, entry: int) -> bool:
-    """Whether a task is to be undone by an entry, and that was not asked for yet."""
+    """Whether a task is to be undone by an entry, can be, and that was not asked for yet."""
     task = task_id(run.stage, run.pass_, index)
-    return needs_undo(t, plan, task) and t.state.current(undo_id(task, entry)) is None
+    if not needs_undo(t, plan, task) or t.state.current(undo_id(task, entry)) is not None:
+        return False
+    return not below.is_past_undo(below.newest_words(t, task))
 
 
 def send_again(t: Transition, run: StageRun, plan: Compensation, task: str) -> None:
@@ -311,7 +317,17 @@ def failures_of(row: Instance, run: StageRun) -> list[dict[str, Any]]:
     return [each for each in row.failed_compensations if each["task"].startswith(tasks)]
 
 
-def _mark_undone(run: StageRun) -> None:
+def failures_to_mend(t: Transition, run: StageRun) -> list[dict[str, Any]]:
+    """Those of them that can be tried again: not where nothing but what is final is left."""
+    return [
+        each
+        for each in failures_of(t.row, run)
+        if not below.is_past_undo(below.newest_words(t, each["task"].partition("-undo-")[0]))
+    ]
+
+
+def mark_undone(run: StageRun) -> None:
+    """Give a run that was undone, as far as that went, its status."""
     if run.undo_sent:
         run.status = StageStatus.COMPENSATION_FAILED if run.undo_failed else StageStatus.COMPENSATED
 
@@ -326,8 +342,8 @@ def outcome(t: Transition) -> InstanceStatus:
     is_undone = any(run.undo_sent for run in row.runs.values())
     if row.failed_compensations or (is_undone and row.effects_left):
         row.rollback = "partial"
-    elif is_undone:
-        row.rollback = "full"
+    else:
+        row.rollback = "full" if is_undone else "none"
     return status_at_end(row, row.rollback)
 
 
@@ -345,11 +361,16 @@ def status_at_end(row: Instance, rollback: Rollback) -> InstanceStatus:
 def undo_succeeded(t: Transition, attempt: Attempt) -> None:
     """A compensation was carried out; its attempt is closed."""
     run = release(t, attempt)
+    record_undone(t, attempt)
+    resources.undone(t, attempt)
+    go_on(t, run)
+
+
+def record_undone(t: Transition, attempt: Attempt) -> None:
+    """Say in the history that a compensation was carried out."""
     started = attempt.started_at or attempt.created_at
     duration_s = (t.at - started).total_seconds()
     t.record("CompensationCompleted", {**identity(attempt), "duration_s": duration_s})
-    resources.undone(t, attempt)
-    go_on(t, run)
 
 
 def undo_failed(
@@ -391,15 +412,18 @@ def _wants_retry(
 def go_on(t: Transition, run: StageRun) -> None:
     """An undo has ended: undo what is next."""
     if run.undo_in_flight == 0 and run.ended_order > (t.row.undo_order or 0):
-        _mark_undone(run)  # a late undo, of a stage that was done with
+        mark_undone(run)  # a late undo, of a stage that was done with
     if not t.row.status.is_terminal:
         proceed(t)
     else:
         correct_end(t)
 
 
-def correct_end(t: Transition) -> None:
-    """After news that came after the end: what the instance says of itself stays true."""
+def correct_end(t: Transition, *, is_more_known: bool = False) -> None:
+    """After news that came after the end: what the instance says of itself stays true.
+
+    ``is_more_known``: of what is left, which is told above though the names of it are the same.
+    """
     row = t.row
     said = row.status, row.rollback, row.effects_left
     is_told = row.in_flight == 0  # what is being undone now is neither left nor gone
@@ -413,25 +437,21 @@ def correct_end(t: Transition) -> None:
             row.status = InstanceStatus.FAILED
     elif is_undone:
         row.rollback = "full"
-    if (row.status, row.rollback, row.effects_left) != said:  # it has ended before
+    is_revised = (row.status, row.rollback, row.effects_left) != said
+    if is_revised:
         t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
-        if row.effects_left or row.rollback == "partial":
-            tell_above(t)
+    if is_revised or is_more_known:
+        tell_above(t)
 
 
-def learn_of_effects(t: Transition, attempt: Attempt) -> bool:
-    """An instance below has left something after all, long after it told its end; False: known."""
+def revise_end(t: Transition) -> None:
+    """After an end, what a person has settled of it, or an instance below: it ends anew."""
     row = t.row
-    known = {(each["task"], each.get("attempt")) for each in row.failed_compensations}
-    if (attempt.task, attempt.attempt) in known:
-        return False
-    attempt.acted = True
-    t.change(attempt)
-    error = {"type": "compensation_failed", "message": "a late undo below failed"}
-    count_failure(t, t.run_of(attempt), identity(attempt), error)
-    if row.status.is_terminal:
-        correct_end(t)
-    return True
+    said = row.status, row.rollback, row.effects_left
+    row.status = outcome(t)
+    if (row.status, row.rollback, row.effects_left) != said:
+        t.record("RollbackRevised", {"status": row.status, "rollback": row.rollback})
+        tell_above(t)
 
 
 def _is_undone_by_now(t: Transition, run: StageRun, candidate: int) -> bool:

@@ -78,4 +78,6 @@ def news_of(instance: str, command: TellParent, at: datetime) -> ResultReceived:
         error_type=error.type if error else "",
         error_message=error.message if error else "",
         has_left_effects=command.has_left_effects,
+        left=command.left,
+        seq=command.seq,
     )

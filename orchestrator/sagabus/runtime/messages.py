@@ -197,6 +197,8 @@ def result_event(message: ResultMessage, source: str, at: datetime) -> ResultRec
         retry_after_s=error.retry_after_s if error else None,
         started_at=message.started_at,
         has_left_effects=source == WORKFLOW_SOURCE and message.has_left_effects,
+        left=message.left if source == WORKFLOW_SOURCE else None,
+        seq=message.seq if source == WORKFLOW_SOURCE else 0,
     )
 
 
@@ -222,6 +224,7 @@ def without_output(message: ResultMessage, why: str) -> ResultMessage:
         "resources": [],
         "error": error,
         "has_left_effects": True,  # of an instance that completed; an agent's effects are known
+        "left": None,
     }
     return message.model_copy(update=update)
 

@@ -98,5 +98,7 @@ async def _tell_parent(bus: Bus, instance: str, command: TellParent) -> None:
         error=None if is_done else ErrorInfo(type=error.type, message=error.message),
         agent=instance,
         has_left_effects=command.has_left_effects,
+        left=command.left,
+        seq=command.seq,
     )
     await send_result(bus, command.parent.instance, message, uuid.uuid4().hex)

@@ -58,12 +58,30 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
         ways = []
     elif row.parent is not None:
         above = row.parent.instance
-        ways = [f"sagabus why {above}, the instance that it carried out a stage of"]
+        ways = [*_by_hand(state, definition)]
+        ways.append(f"sagabus why {above}, the instance that it carried out a stage of")
     elif row.status is InstanceStatus.COMPLETED:
         ways = _what_is_left(state, definition)
     else:
         ways = _on_from_here(state, definition, "what is left")
     return Cause("ended", title, detail, ways, since=row.ended_at)
+
+
+def _by_hand(
+    state: InstanceState, definition: Definition | None, stage: str | None = None
+) -> Iterator[str]:
+    """How to say that what could not be undone was undone by hand, of each stage or of one."""
+    for each in dict.fromkeys(each["stage"] for each in state.row.failed_compensations):
+        if stage not in {None, each}:
+            continue
+        below = [] if definition is None else repair_undo.done_below(definition, state, each)
+        if not below:
+            yield (
+                f"sagabus set-result ID {each} --output JSON --reason TEXT"
+                " (says that it was undone by hand)"
+            )
+        for child in below[:_MAX_NAMED]:
+            yield f"sagabus why {child} (the instance that has not undone it)"
 
 
 def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> list[str]:
@@ -106,18 +124,16 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             failed = [each for each in state.row.failed_compensations if each["stage"] == stage]
             detail = f": {failed[-1]['error']['message']}" if failed else ""
-            ways = [
-                f"sagabus skip ID {stage} --reason TEXT (goes on without it)",
-                f"sagabus set-result ID {stage} --output JSON --reason TEXT"
-                " (says that it was undone by hand)",
-            ]
+            ways = [f"sagabus skip ID {stage} --reason TEXT (goes on without it)"]
+            ways += _by_hand(state, definition, stage)
             if definition and repair_undo.refusal(definition, state, parked.stage) is None:
                 ways.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = "" if state.row.error is None else f": {state.row.error.message}"
-            ways = _on_from_here(state, definition, "the rest")
-            ways = ways or ["sagabus cancel ID --no-compensate (leaves everything as it is)"]
+            leaves = permitted.refusal("cancel_no_compensate", state.row) is None
+            how = " --no-compensate (leaves everything as it is)" if leaves else " (ends it)"
+            ways = _on_from_here(state, definition, "the rest") or [f"sagabus cancel ID{how}"]
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             ways = ["sagabus resume ID (tries once more); report it with sagabus history ID --json"]

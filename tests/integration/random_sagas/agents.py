@@ -74,14 +74,14 @@ class Outside:
             if (message.workflow, message.stage_name) in self.final_stages:
                 self.finals.add((instance, task))
 
-    def undo_by_hand(self, instance: str, stage: str, below: Sequence[str]) -> bool:
-        """A person takes back whatever a stage of an instance did, and instances below it.
+    def undo_by_hand(self, instance: str, stage: str) -> bool:
+        """A person takes back whatever a stage of an instance did.
 
         False: it cannot be taken back, or somebody is at it.
         """
 
         def is_meant(where: str, task: str) -> bool:
-            return where in below or (where == instance and task.split("-")[0] == stage)
+            return where == instance and task.split("-")[0] == stage
 
         is_busy = any(is_meant(key[0], key[1]) for key, number in self.at_work.items() if number)
         meant = [key for key in self.done if is_meant(*key)]

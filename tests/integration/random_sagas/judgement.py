@@ -109,6 +109,8 @@ class Family:
             is_below = bool(self._below(state, task))
             if is_certain and not is_below and not self._outside.done.get((row.id, task)):
                 yield f"{task} is called certain, and was never done"
+            if is_certain and is_below and not self._is_certain_below(state, task):
+                yield f"{task} is called certain, and is not below"
 
     @staticmethod
     def _is_meant(state: InstanceState, task: str) -> bool:
@@ -117,6 +119,12 @@ class Family:
         run = state.row.runs[f"{tries[0].stage}-{tries[0].pass_}"]
         done = [each for each in tries if each.status is TaskStatus.SUCCEEDED]
         return not run.is_replaced and any(not each.is_late for each in done)
+
+    def _is_certain_below(self, state: InstanceState, task: str) -> bool:
+        """Whether an instance that carried out a task has completed, or says it of what it left."""
+        is_done = any(each.status is TaskStatus.SUCCEEDED for each in state.attempts[task])
+        left = [each for below in self._below(state, task) for each in below.row.effects_left]
+        return is_done or any(each["is_certain"] for each in left)
 
     def _of_completed(self, state: InstanceState) -> Iterator[str]:
         """What a completed instance has done is there."""

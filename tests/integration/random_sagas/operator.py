@@ -105,12 +105,27 @@ class Operator:
         is_last = self._orders[instance] > PATIENCE
         choice = self._rng.choice(("skip", "by hand") if is_last else ("skip", "by hand", *AGAIN))
         if choice == "by hand":
-            tree = await self._dynasty.ask(lambda o: o.tree(instance))
-            below = [id_ for each in tree.children if each.stage == stage for id_ in _all(each)]
-            if not self._outside.undo_by_hand(instance, stage, below):
-                return False
-            return await self.give(instance, choice, partial(_set_undone, instance, stage))
+            return await self._undo_by_hand(instance, stage)
         return await self.give(instance, choice, partial(_OF_STAGE[choice], instance, stage))
+
+    async def _undo_by_hand(self, instance: str, stage: str) -> bool:
+        """Undo a stage, and say so where it was done: what is above that follows."""
+        tree = await self._dynasty.ask(lambda o: o.tree(instance))
+        below = [id_ for each in tree.children if each.stage == stage for id_ in _all(each)]
+        if not below:
+            return await self._say_undone(instance, stage)
+        is_done = False
+        for id_ in below:
+            found = await self._dynasty.ask(partial(_document, instance=id_))
+            failed = found["failed_compensations"]
+            for name in {each["stage"] for each in failed if each["role"] != "_workflow"}:
+                is_done |= await self._say_undone(id_, name)
+        return is_done
+
+    async def _say_undone(self, instance: str, stage: str) -> bool:
+        if not self._outside.undo_by_hand(instance, stage):
+            return False
+        return await self.give(instance, "by hand", partial(_set_undone, instance, stage))
 
     async def _after_final(self, instance: str) -> bool:
         is_last = self._orders[instance] > PATIENCE

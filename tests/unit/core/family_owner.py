@@ -385,4 +385,6 @@ def _result(told: TellParent, instance: str, clock: Clock, _: bool) -> ResultRec
         error_type="" if is_done else error.type,
         error_message="" if is_done else error.message,
         has_left_effects=told.has_left_effects,
+        left=told.left,
+        seq=told.seq,
     )

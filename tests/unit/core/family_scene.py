@@ -111,5 +111,7 @@ class Family:
                         error_type=error.type if error else "",
                         error_message=error.message if error else "",
                         has_left_effects=command.has_left_effects,
+                        left=command.left,
+                        seq=command.seq,
                     )
                 )

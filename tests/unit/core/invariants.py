@@ -38,6 +38,8 @@ AFTER_THE_END = {
 GONE_ON = {"WorkflowUnparked"}
 #: What takes an end back.
 REPAIRED = {"UndoRequested", "WorkflowRetried", "StageUndoneByHand", "CompensationSkipped"}
+#: What an instance below had left is gone after all.
+GONE_BELOW = {"CompensationCompleted", "RollbackRevised"}
 
 
 def check_counters(definition: Definition, state: InstanceState) -> None:
@@ -144,6 +146,9 @@ def check_decisions(
     if types & REPAIRED or (before is S.COMPENSATING and types >= GONE_ON):
         assert before is not S.ROLLED_BACK or "UndoRequested" not in types
         return  # a person, or the instance above, has taken the end back
+    if before is S.FAILED and status is S.ROLLED_BACK:
+        assert types == GONE_BELOW, f"rolled back by {types}"
+        return
     assert status in LEGAL[before], f"{before} became {status}"
     if before in ENDS:
         more = {event["type"] for event in events} - AFTER_THE_END

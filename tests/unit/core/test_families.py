@@ -182,8 +182,8 @@ def what_a_child_left_is_not_told(patch: Patch) -> None:
 
 
 def _clean(init: Callable[..., None]) -> Callable[..., None]:
-    def clean(self, parent, status, output=None, error=None, has_left_effects=False):
-        init(self, parent, status, output, error, False)
+    def clean(self, parent, status, output=None, error=None, **_):
+        init(self, parent, status, output, error)
 
     return clean
 

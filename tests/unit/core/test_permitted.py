@@ -225,7 +225,7 @@ def test_a_command_that_comes_twice_is_carried_out_once(
     assert (scene.row.seq, scene.sent) == (seq, sent)
 
 
-@pytest.mark.parametrize("command", ["skip", "set_result", "retry", "compensate"])
+@pytest.mark.parametrize("command", ["skip", "retry", "compensate"])
 @pytest.mark.parametrize("make", [s.completed, s.failed, s.failed_partial, s.cancelled_partial])
 def test_what_has_told_its_end_to_the_instance_above_is_left_alone(
     command: CommandName, make: Make
@@ -234,6 +234,15 @@ def test_what_has_told_its_end_to_the_instance_above_is_left_alone(
     scene.row.parent = ParentRef("up", "x-1-0", 1)
     answer = GIVE[command](scene, "a")
     assert answer.code == "conflict"
+
+
+def test_what_was_undone_by_hand_is_said_also_where_the_end_was_told() -> None:
+    scene = s.failed_partial()
+    scene.row.parent = ParentRef("up", "x-1-0", 1)
+    scene.said.clear()
+    assert GIVE["set_result"](scene, "a").ok
+    [told] = scene.said
+    assert (told.parent, told.has_left_effects) == (scene.row.parent, False)
 
 
 def test_every_status_stands_in_the_table() -> None:

@@ -78,14 +78,15 @@ def test_a_preview_says_that_everything_is_undone_where_it_is() -> None:
     assert (of_one.status, of_one.rollback) == ("failed", "partial")
 
 
-def test_a_preview_of_a_child_with_a_final_effect_says_that_it_may_stay() -> None:
+def test_a_preview_of_a_child_with_a_final_effect_says_that_it_stays() -> None:
     sub = replace(child_stage(), classification="final")
-    family = Family(sequence(sub), sequence(stage("pay", classification="final")))
-    family.child().succeed("pay-1-0")
+    below = sequence(stage("a", undo=UNDO), stage("pay", classification="final"))
+    family = Family(sequence(sub), below)
+    family.child().succeed("a-1-0", "pay-1-0")
     scene = family.deliver().scene
     found = foresee(scene.definition, scene.state)
     assert [each.task for each in found.undos] == ["sub-1-0-undo-0"]
-    assert [(each["task"], each["is_certain"]) for each in found.left] == [("sub-1-0", False)]
+    assert [(each["task"], each["is_certain"]) for each in found.left] == [("sub-1-0", True)]
     assert (found.status, found.rollback) == ("failed", "partial")
 
 

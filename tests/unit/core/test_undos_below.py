@@ -53,7 +53,8 @@ def test_a_completed_instance_whose_end_is_revised_has_still_completed() -> None
     scene = completed()
     assert scene.result("sub-1-0", status="failed", has_left_effects=True) is None
     assert (scene.status, scene.row.rollback) == ("completed", "partial")
-    assert scene.said == [TellParent(ABOVE, "succeeded", {"of": 7}, has_left_effects=True)]
+    told = TellParent(ABOVE, "succeeded", {"of": 7}, has_left_effects=True, seq=scene.row.seq)
+    assert scene.said == [told]
 
 
 def test_who_asks_how_it_ended_hears_of_what_is_left() -> None:
@@ -61,7 +62,8 @@ def test_who_asks_how_it_ended_hears_of_what_is_left() -> None:
     scene.result("sub-1-0", status="failed", has_left_effects=True)
     scene.said.clear()
     assert scene.decide(EndAsked(scene.at, ABOVE)) == "told_again"
-    assert scene.said == [TellParent(ABOVE, "succeeded", {"of": 7}, has_left_effects=True)]
+    told = TellParent(ABOVE, "succeeded", {"of": 7}, has_left_effects=True, seq=scene.row.seq)
+    assert scene.said == [told]
 
 
 def test_a_success_that_left_something_below_counts_as_both_and_once() -> None:

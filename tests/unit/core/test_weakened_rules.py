@@ -218,7 +218,7 @@ def failed_compensations_are_forgotten(patch: Patch) -> None:
 
 
 def the_end_is_not_corrected(patch: Patch) -> None:
-    patch.setattr(saga, "correct_end", lambda _: None)
+    patch.setattr(saga, "correct_end", lambda *_, **__: None)
 
 
 def a_cancelled_parked_undo_stays_parked(patch: Patch) -> None:

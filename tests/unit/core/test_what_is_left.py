@@ -233,7 +233,7 @@ def test_a_child_whose_stage_was_skipped_stays_named_where_it_ends_partial() -> 
     family.child().fail("x-1-0-undo-0")
     family.deliver()
     assert family.child().row.rollback == "partial"
-    assert left(family.scene) == [("sub-1-0", False)]
+    assert left(family.scene) == [("sub-1-0", True)]
 
 
 def test_what_was_given_up_below_is_no_failure_of_the_stage_above() -> None:
@@ -251,22 +251,22 @@ def test_what_was_given_up_below_is_no_failure_of_the_stage_above() -> None:
 
 
 def final_child(**settings: object) -> Family:
-    """A child has completed whose only stage is final, and the instance above is to be undone."""
-    below = sequence(stage("pay", classification="final"))
+    """A child has completed of which one stage is final, and the instance above is to be undone."""
+    below = sequence(stage("x", undo=UNDO), stage("pay", classification="final"))
     sub = replace(child_stage(), classification="final")
     family = Family(sequence(sub, **settings), below)
-    family.child().succeed("pay-1-0")
+    family.child().succeed("x-1-0", "pay-1-0")
     family.deliver()
     assert family.scene.status == "completed"
     assert family.scene.ask(CompensateRequested).ok
-    family.deliver()
-    return family
+    family.deliver().child().succeed("x-1-0-undo-0")
+    return family.deliver()
 
 
-def test_a_child_with_nothing_to_undo_but_a_final_effect_is_not_called_undone() -> None:
+def test_a_child_that_is_undone_but_for_a_final_effect_is_not_called_undone() -> None:
     family = final_child()
     child = family.child()
-    assert (child.status, child.row.rollback) == ("completed", "none")
+    assert (child.status, child.row.rollback) == ("failed", "partial")
     assert left(child) == [("pay-1-0", True)]
     assert (family.scene.status, family.scene.row.rollback) == ("failed", "partial")
     assert left(family.scene) == [("sub-1-0", True)]
