@@ -59,6 +59,8 @@ def _everything() -> Instance:
         is_once=True,
         is_held=True,
         acted=True,
+        left=["certain"],
+        told_seq=7,
         is_late=True,
         given_up=3,
         policies=["p"],
