@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Final
 
-from sagabus.core import permitted, repair_retry, repair_undo
+from sagabus.core import permitted, repair_undo
 from sagabus.core.definition import Definition
 from sagabus.core.instance import (
     Attempt,
@@ -19,9 +19,9 @@ from sagabus.core.instance import (
     InstanceStatus,
     Parked,
 )
-from sagabus.core.stages import is_forward
 from sagabus.core.subworkflows import child_of
 from sagabus.core.tasks import plan_of
+from sagabus.views import remedies
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
 from sagabus.views.examples import argument_of
 
@@ -58,52 +58,13 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
         ways = []
     elif row.parent is not None:
         above = row.parent.instance
-        ways = [*_by_hand(state, definition)]
+        ways = [*remedies.undone_by_hand(state, definition)]
         ways.append(f"sagabus why {above}, the instance that it carried out a stage of")
     elif row.status is InstanceStatus.COMPLETED:
-        ways = _what_is_left(state, definition)
+        ways = remedies.undo_what_is_left(state, definition)
     else:
-        ways = _on_from_here(state, definition, "what is left")
+        ways = remedies.onward(state, definition, "what is left")
     return Cause("ended", title, detail, ways, since=row.ended_at)
-
-
-def _by_hand(
-    state: InstanceState, definition: Definition | None, stage: str | None = None
-) -> Iterator[str]:
-    """How to say that what could not be undone was undone by hand, of each stage or of one."""
-    for each in dict.fromkeys(each["stage"] for each in state.row.failed_compensations):
-        if stage not in {None, each}:
-            continue
-        below = [] if definition is None else repair_undo.done_below(definition, state, each)
-        if not below:
-            yield (
-                f"sagabus set-result ID {each} --output JSON --reason TEXT"
-                " (says that it was undone by hand)"
-            )
-        for child in below[:_MAX_NAMED]:
-            yield f"sagabus why {child} (the instance that has not undone it)"
-
-
-def _on_from_here(state: InstanceState, definition: Definition | None, what: str) -> list[str]:
-    """What a person may do with an instance that failed; nothing that would be refused."""
-    ways: list[str] = []
-    if definition is None:
-        return ways
-    if repair_retry.refusal(definition, state) is None:
-        ways.append("sagabus retry ID (goes on from here)")
-    if repair_undo.refusal(definition, state, None) is None:
-        ways.append(f"sagabus compensate ID (undoes {what})")
-    return ways
-
-
-def _what_is_left(state: InstanceState, definition: Definition | None) -> list[str]:
-    """How to undo what a completed instance has left, and not what it was to do."""
-    left = [*state.row.effects_left, *state.row.failed_compensations]
-    return [
-        f"sagabus compensate ID --stage {stage} (undoes what is left of it)"
-        for stage in dict.fromkeys(each["stage"] for each in left)
-        if definition and repair_undo.refusal(definition, state, stage) is None
-    ]
 
 
 def _has_left(row: Instance) -> bool:
@@ -119,13 +80,13 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             tries = state.attempts.get(parked.task or "")
             why = tries[-1].error if tries else None
             detail = f" ({parked.task})" + ("" if why is None else f": {why.message}")
-            ways = _resolving(parked, state.row)
+            ways = remedies.resolving(parked, state.row)
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             failed = [each for each in state.row.failed_compensations if each["stage"] == stage]
             detail = f": {failed[-1]['error']['message']}" if failed else ""
             ways = [f"sagabus skip ID {stage} --reason TEXT (goes on without it)"]
-            ways += _by_hand(state, definition, stage)
+            ways += remedies.undone_by_hand(state, definition, stage)
             if definition and repair_undo.refusal(definition, state, parked.stage) is None:
                 ways.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
         case "after_final":
@@ -133,22 +94,11 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             detail = "" if state.row.error is None else f": {state.row.error.message}"
             leaves = permitted.refusal("cancel_no_compensate", state.row) is None
             how = " --no-compensate (leaves everything as it is)" if leaves else " (ends it)"
-            ways = _on_from_here(state, definition, "the rest") or [f"sagabus cancel ID{how}"]
+            ways = remedies.onward(state, definition, "the rest") or [f"sagabus cancel ID{how}"]
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             ways = ["sagabus resume ID (tries once more); report it with sagabus history ID --json"]
     return Cause(name, title, detail, ways, parked.stage, parked.task, since=parked.at)
-
-
-def _resolving(parked: Parked, row: Instance) -> list[str]:
-    """How to say what became of an attempt; it is named where the stage has others like it."""
-    alike = [
-        each for each in row.parked if (each.cause, each.stage) == (parked.cause, parked.stage)
-    ]
-    which = f" --attempt {parked.task}/{parked.attempt}" if len(alike) > 1 else ""
-    command = f"sagabus resolve ID {parked.stage}{which} --reason TEXT"
-    ways = [f"find out, then {command} --succeeded", f"{command} --failed"]
-    return [*ways, f"{command} --retry"] if is_forward(row) else ways
 
 
 def _paused(row: Instance, around: Surroundings) -> Iterator[Cause]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from sagabus.core.definition import Approval, RetryPolicy
-from sagabus.core.events import CancelRequested, IntentResolved, RetryRequested, SkipRequested
+from sagabus.core.events import CancelRequested, RetryRequested, SkipRequested
 from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
 
 UNDO = ("devops",)
@@ -100,9 +100,13 @@ def held_and_cancelled() -> Scene:
 
 
 def held_beside_a_retry() -> Scene:
-    """One of them is to be tried again, which waits for the other."""
-    scene = several_held()
-    scene.ask(IntentResolved, "f", "retry", None, "f-1-0/1")
+    """Another stage is to be tried again, which waits until that is known."""
+    again = RetryPolicy(count=1, delay=timedelta(seconds=60))
+    flow = graph(stage("f", classification="final"), stage("a", retry=again), entry=("f", "a"))
+    scene = Scene(flow).start()
+    scene.claim("f-1-0")
+    scene.wait(10)
+    scene.fail("a-1-0").claim("f-1-0", delivery=2)
     return scene
 
 
