@@ -336,7 +336,8 @@ async def test_instance_whose_undo_another_one_carries_out_stands_still_with_it(
 
         async def look() -> Explained | None:
             found = await owner.facade.why.explain("i1")
-            return found if found.is_standing else None
+            is_undoing = found.row.status == "compensating"
+            return found if is_undoing and found.is_standing else None
 
         found = await until(look)
     [below], [cause] = found.below, found.causes

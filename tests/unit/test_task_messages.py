@@ -131,3 +131,13 @@ def test_output_that_cannot_be_sent_on_leaves_what_the_instance_that_gave_it_has
     told = result_event(unsendable, WORKFLOW_SOURCE, AT)
     assert (told.status, told.error_type, told.has_left_effects) == ("failed", "bad_result", True)
     assert not result_event(unsendable, "devops", AT).has_left_effects
+
+
+def test_a_restored_instance_sends_under_other_ids_than_the_future_it_has_lost() -> None:
+    asked = attempt(input={})
+    lost, restored = (
+        task_message(DEFINITION, state_of(asked, restored_at=at), asked).msg_id for at in (None, AT)
+    )
+    assert restored.startswith(f"{lost}:")
+    again = task_message(DEFINITION, state_of(asked, restored_at=AT), asked, resend=":7-1")
+    assert again.msg_id == f"{lost}:7-1"

@@ -30,6 +30,8 @@ _DAY = 24 * 60 * _MINUTE
 _DEAD_BYTES = 256 * 1024 * 1024
 #: The server allows no shorter one.
 _SHORT_WINDOW_S = 0.1
+#: By then it has looked for ids that are older, also on a machine that is busy.
+_FORGOTTEN_S = 1.0
 #: JetStream: "stream name already in use with a different configuration".
 _NAME_IN_USE = 10058
 
@@ -174,7 +176,7 @@ class NatsStreams:
         configs = stream_configs(self.partitions, self.replicas)
         usual_s = next(each.duplicate_window for each in configs if each.name == stream)
         await jetstream.update_stream(replace(found, duplicate_window=_SHORT_WINDOW_S))
-        await asyncio.sleep(3 * _SHORT_WINDOW_S)
+        await asyncio.sleep(_FORGOTTEN_S)
         await jetstream.update_stream(replace(found, duplicate_window=usual_s))
 
     async def _ensure_stream(self, config: StreamConfig) -> bool:

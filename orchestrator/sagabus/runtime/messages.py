@@ -93,7 +93,11 @@ def task_message(
             f"with them has {len(data)} bytes, of which the bus takes {MAX_MESSAGE_BYTES}"
         )
     subject = task_subject(attempt.role, row.id, attempt.task, attempt.attempt)
-    msg_id = f"{row.id}:{attempt.task}:{attempt.attempt}{resend}"
+    mark = resend
+    if not mark and row.restored_at is not None:
+        # The bus may still know the id: of a future that the restored database has lost.
+        mark = f":{row.restored_at.timestamp():.6f}"
+    msg_id = f"{row.id}:{attempt.task}:{attempt.attempt}{mark}"
     return OutgoingTask(subject, attempt.role, data, msg_id, payload)
 
 
