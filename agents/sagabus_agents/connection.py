@@ -180,7 +180,7 @@ class Connection:
         """Close the present client, if there is one."""
         client, self._client = self._client, None
         if client is not None:
-            with suppress(nats.errors.Error, OSError, TimeoutError):
+            with suppress(nats.errors.Error, OSError, RuntimeError, TimeoutError):
                 await asyncio.wait_for(client.close(), CLOSE_WITHIN_S)
 
     async def _dial(self) -> None:

@@ -6,6 +6,9 @@ partition's thread. Subjects and ids made here consist of ids that were checked 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol (PUB, HPUB).
 """
 
+from contextlib import suppress
+from typing import Any
+
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
@@ -63,3 +66,19 @@ class FrameClient(Client):
         # Who waits to flush takes this along.
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        """As the driver's, which raises for a moment where the socket is closed under uvloop.
+
+        Its flusher has ended by then, and its reader has not looked: that one reconnects, and what
+        is pending is sent then, as whenever the driver knows that it is not connected.
+        """
+        with suppress(RuntimeError):
+            return await super()._flush_pending(force_flush)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """As the driver's, but for what is pending and can only be written to a closed socket."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None and writer.transport.is_closing():
+            self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)

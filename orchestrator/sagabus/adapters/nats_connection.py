@@ -155,7 +155,7 @@ class NatsConnection:
                 with suppress(nats_errors.Error, OSError):
                     await self.flush(_FLUSH_S)
             # What is still to be sent cannot be, when the server is away.
-            with suppress(OSError):
+            with suppress(OSError, RuntimeError):
                 await self._client.close()
         if tasks:
             await asyncio.wait(tasks)

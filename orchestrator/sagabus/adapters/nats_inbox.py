@@ -9,6 +9,7 @@ consumer's ``ack_wait``.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Self
 
@@ -123,7 +124,8 @@ class NatsInbox:
             self._end("the inbox is closed")
         if self._reviver is not None:
             self._reviver.cancel()
-        await self._connection.unsubscribe(self._subscription)
+        with suppress(BusUnavailableError):  # then there is nothing to end
+            await self._connection.unsubscribe(self._subscription)
 
     def _require(self) -> None:
         if self._gone is not None:
