@@ -6,7 +6,6 @@ partition's thread. Subjects and ids made here consist of ids that were checked 
 Source: https://docs.nats.io/reference/reference-protocols/nats-protocol (PUB, HPUB).
 """
 
-from contextlib import suppress
 from typing import Any
 
 from nats import errors as nats_errors
@@ -73,12 +72,19 @@ class FrameClient(Client):
         Its flusher has ended by then, and its reader has not looked: that one reconnects, and what
         is pending is sent then, as whenever the driver knows that it is not connected.
         """
-        with suppress(RuntimeError):
+        try:
             return await super()._flush_pending(force_flush)
+        except RuntimeError:
+            if not self._has_closed_socket:
+                raise
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         """As the driver's, but for what is pending and can only be written to a closed socket."""
-        writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None and writer.transport.is_closing():
+        if self._has_closed_socket:
             self._pending, self._pending_data_size = [], 0
         await super()._close(status, do_cbs)
+
+    @property
+    def _has_closed_socket(self) -> bool:
+        writer = getattr(self._transport, "_io_writer", None)
+        return writer is not None and bool(writer.transport.is_closing())
