@@ -19,11 +19,20 @@ def undo(t: Transition, event: UndoRequested) -> Ignored | None:
     row = t.row
     is_news = row.undo_parent is None or _age(event.parent) > _age(row.undo_parent)
     if row.status.is_terminal and not (is_news and _has_standing(t, event)):
-        return Ignored("undone_before", commands=(undo_news(t, event.parent),))
+        return _tell_at_once(t, event, is_news=is_news)
     if not is_news and not follow(t, event.parent, is_paused=event.is_paused):
         return Ignored("undo_under_way")
     if is_news:
         _begin(t, event)
+    return None
+
+
+def _tell_at_once(t: Transition, event: UndoRequested, *, is_news: bool) -> Ignored | None:
+    """There is nothing to undo. Who asks is told now, and of what becomes known later."""
+    if not is_news:
+        return Ignored("undone_before", commands=(undo_news(t, event.parent),))
+    t.row.undo_parent = event.parent
+    t.do(undo_news(t, event.parent))
     return None
 
 

@@ -234,7 +234,7 @@ class Witness:
         where = f"{state.row.workflow} {attempt.task}/{attempt.attempt} {attempt.status}"
         if attempt.kind == "compensation":
             if attempt is state.current(attempt.task):
-                self._judge_child_undone(state, attempt, family.get(attempt.agent or ""))
+                self._judge_child_undone(state, attempt, family)
             return
         below = family.get(child_id(state.row.id, attempt.task, attempt.attempt))
         if below is None:
@@ -258,10 +258,11 @@ class Witness:
             assert self._undone[state.row.id] <= wanted, f"{where} was undone more than once"
 
     def _judge_child_undone(
-        self, state: InstanceState, undo: Attempt, below: InstanceState | None
+        self, state: InstanceState, undo: Attempt, family: Mapping[str, InstanceState]
     ) -> None:
         """Its newest undo tells how it is now, and what a person wanted gone was tried again."""
         where = f"{state.row.workflow} {undo.task}/{undo.attempt} {undo.status}"
+        below = family.get(undo.agent or "")
         row = below.row if below is not None else None
         is_left = row is not None and (row.rollback == "partial" or bool(row.effects_left))
         if row is None or row.id not in self._revised:
@@ -271,7 +272,7 @@ class Witness:
         self.seen["undone again below"] += undo.status is TaskStatus.SUCCEEDED
         for failed in below.row.failed_compensations if below.row.id not in self._revised else ():
             last = below.current(failed["task"])
-            if last is not None and last.kind == "compensation":
+            if last is not None and last.kind == "compensation" and _is_mendable(last, family):
                 assert last.created_at >= undo.created_at, (
                     f"{where}: {last.task} is not tried again"
                 )
@@ -392,6 +393,17 @@ class Witness:
                 done = sum(each.status is TaskStatus.SUCCEEDED for each in tries)
                 # What was undone below may have left something after all, and is tried again then.
                 assert done <= 1 or tries[0].is_child, f"{task} succeeded {done} times"
+
+
+def _is_mendable(did: Attempt, family: Mapping[str, InstanceState]) -> bool:
+    """Whether anything that an attempt, or an undo, has left can be undone: not what is final."""
+    below = family.get(did.agent or "")
+    if below is None:
+        return True  # an agent's
+    left = [each["task"] for each in below.row.effects_left if each["class"] != "final"]
+    failed = [each["task"] for each in below.row.failed_compensations]
+    found = [below.current(task) for task in left + failed]
+    return any(each is None or _is_mendable(each, family) for each in found)
 
 
 def _since(times: dict[str, float], key: str, is_so: bool, now: float) -> None:

@@ -112,3 +112,18 @@ def test_what_a_failed_child_had_left_and_is_undone_by_hand_is_named_no_more() -
     assert child.ask(ResultSet, "x", None).ok
     family.deliver()
     assert (scene.status, scene.row.rollback, scene.row.effects_left) == ("failed", "none", [])
+
+
+def test_a_child_that_had_undone_itself_in_part_says_what_becomes_of_the_rest() -> None:
+    """It was asked for an undo when everything had been tried, and is heard of as that undo."""
+    family = Family(sequence(child_stage()), sequence(stage("x", undo=UNDO), stage("y")))
+    scene, child = family.scene, family.child()
+    child.succeed("x-1-0").fail("y-1-0").fail("x-1-0-undo-0")
+    family.deliver()
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["task"] for each in scene.row.failed_compensations] == ["sub-1-0-undo-0"]
+    assert child.ask(ResultSet, "x", None).ok
+    family.deliver()
+    for each in (child, scene):
+        assert (each.status, each.row.rollback) == ("rolled_back", "full")
+        assert (each.row.failed_compensations, each.row.effects_left) == ([], [])
