@@ -45,6 +45,8 @@ class _Processes:
 
     def __init__(self) -> None:
         self._own = psutil.Process()
+        # Once: looking for them through all of the machine's processes takes time of its own.
+        self._all = [self._own, *self._own.children(recursive=True)]
         self.peak_mib = 0.0
         self._ended = threading.Event()
         self._sampler = threading.Thread(target=self._sample, daemon=True)
@@ -53,7 +55,7 @@ class _Processes:
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by process name."""
         seconds: dict[str, float] = {}
-        for process in [self._own, *self._own.children(recursive=True)]:
+        for process in self._all:
             times = process.cpu_times()
             name = "orchestrator" if process == self._own else _short_name(process)
             seconds[name] = seconds.get(name, 0.0) + times.user + times.system
@@ -61,12 +63,7 @@ class _Processes:
 
     def _sample(self) -> None:
         while not self._ended.wait(0.25):
-            total = 0
-            for process in [self._own, *self._own.children(recursive=True)]:
-                try:
-                    total += process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
+            total = sum(process.memory_info().rss for process in self._all)
             self.peak_mib = max(self.peak_mib, total / 2**20)
 
     def stop(self) -> None:
