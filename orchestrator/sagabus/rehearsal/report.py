@@ -29,6 +29,7 @@ def document_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> dict[str, Any
         "warnings": row.warnings,
         "waiting_for": waiting_for(rehearsed),
         "never_used": unused(rehearsed, undone),
+        "refused": rehearsed.refused,
         "tasks": [_task(instance, attempt) for instance, attempt in rehearsed.sent],
         "would_undo": [] if undone is None else [_task(*each) for each in undone.sent],
     }
@@ -137,7 +138,9 @@ def _end(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
         yield f"error {row.error.type}: {row.error.message}"
     waiting = waiting_for(rehearsed)
     if waiting:
-        yield f"waits for {', '.join(waiting)}: the script says nothing of it"
+        yield f"waits for {', '.join(waiting)}: the script gives no answer"
+    for problem in rehearsed.refused:
+        yield f"refused: {problem}"
     for name, values in (("variables", row.vars), ("output", row.output)):
         if values:
             yield f"{name} {_json(values)}"
