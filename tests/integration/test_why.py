@@ -488,7 +488,7 @@ async def test_ended_instance_says_how_it_goes_on(owner: Owner, world: World) ->
         await owner.facade.wait("i1", 5)
     found = await owner.facade.why.explain("i1")
     assert not found.is_standing
-    assert found.causes[0].message == "failed, rollback none: no"
+    assert found.causes[0].message == "failed, rollback none: stage build: no"
     assert "sagabus retry i1" in found.causes[0].remedy_for("i1")
 
 

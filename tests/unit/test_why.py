@@ -173,4 +173,4 @@ def test_of_what_has_completed_only_what_is_left_is_undone() -> None:
 def test_what_has_ended_says_how_and_why_once() -> None:
     scene = standings.failed_for_nothing()
     [cause] = causes_of(scene.state, scene.definition, AROUND)
-    assert cause.message == "failed, rollback none: boom!"
+    assert cause.message == "failed, rollback none: stage a: boom!"

@@ -12,6 +12,7 @@ from sagabus.cli.client import Api, instance_path
 from sagabus.cli.output import clean, clock, duration, say, status
 from sagabus.core.instance import TERMINAL
 from sagabus.errors import ApiError
+from sagabus.views.shared import with_stage
 
 #: How long an orchestrator may be away while it is followed.
 _OUTAGE_S: Final = 60.0
@@ -26,8 +27,8 @@ _ASKING: Final = frozenset({"approval", "question"})
 TIMED_OUT: Final = 4
 #: Parts of an entry that are shown in this order; the rest stays for ``--json``.
 _SHOWN: Final = (
-    *("stage", "task", "role", "agent", "by", "cause", "outcome", "reason", "prompt", "next"),
-    *("status", "message"),
+    *("stage", "task", "role", "agent", "by", "cause", "outcome", "reason", "prompt"),
+    *("variables", "is_handled", "next", "status", "message"),
 )
 
 
@@ -160,14 +161,20 @@ def exit_code(instance: dict[str, Any]) -> int:
     return 3 if instance["handled_failures"] or is_partial else 0
 
 
+def error_line(instance: dict[str, Any]) -> str:
+    """Why it failed, with the stage; empty where it has not."""
+    error = instance["error"]
+    return with_stage(error["message"], error["stage"]) if error else ""
+
+
 def say_end(instance: dict[str, Any]) -> None:
     """One line: how it ended, or how it stands."""
     line = Text(f"{instance['workflow']} {instance['id']} ")
     line.append_text(status(instance["status"], instance["summary"]))
     if instance["duration_s"] is not None:
         line.append(f" in {duration(instance['duration_s'])}")
-    if instance["error_message"]:
-        line.append(clean(f": {instance['error_message']}"))
+    if error := error_line(instance):
+        line.append(clean(f": {error}"))
     say(line)
 
 
@@ -181,11 +188,14 @@ def line_of(entry: dict[str, Any]) -> str:
         parts.append(duration(data["duration_s"]))
     error = data.get("error")
     if isinstance(error, dict):
-        parts.append(f"{error.get('type')}: {error.get('message')}")
+        stage = None if data.get("stage") else error.get("stage")
+        parts.append(f"{error.get('type')}: {with_stage(str(error.get('message')), stage)}")
     return f"{clock(entry['at'])}  {entry['type']:<23} {'  '.join(parts)}".rstrip()
 
 
 def _part(name: str, value: Any) -> str:
+    if value is True:
+        return name.removeprefix("is_")
     if isinstance(value, list):
         value = ", ".join(map(str, value))
     return f"{name}={value}"

@@ -49,7 +49,7 @@ def list_(
                 status(item["status"], item["summary"]),
                 instant(item["created_at"]),
                 duration(item["duration_s"]),
-                ", ".join(item["current_tasks"]) or item["error_message"] or "",
+                ", ".join(item["current_tasks"]) or follow.error_line(item),
             )
             for item in page["items"]
         ),

@@ -47,7 +47,7 @@ class Node:
     classification: str = "unclassified"
     #: Nothing final has happened before it: once it has succeeded, there is no way back.
     is_point_of_no_return: bool = False
-    #: Roles that undo it.
+    #: Roles that undo it; a sub-workflow undoes itself, and has its own name here.
     undone_by: tuple[str, ...] = ()
     #: Status of its newest run and why that failed, and how often it has run.
     status: str | None = None
@@ -167,8 +167,14 @@ def _node(stage: Stage, *, is_first: bool) -> Node:
         when=_text(stage.when),
         classification=stage.classification,
         is_point_of_no_return=is_first,
-        undone_by=stage.compensation.roles if stage.compensation else (),
+        undone_by=_undone_by(stage),
     )
+
+
+def _undone_by(stage: Stage) -> tuple[str, ...]:
+    if stage.compensation is None:
+        return ()
+    return stage.compensation.roles if stage.workflow is None else (stage.workflow,)
 
 
 def _edges(stage: Stage) -> Iterator[Edge]:

@@ -4,7 +4,7 @@ What is fired starts once the event at hand is applied (``stages.advance``): a c
 need no agent is a loop, not a recursion.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -39,13 +39,13 @@ def after_success(t: Transition, run: StageRun) -> list[str]:
         LimitError: the variables have become too large.
     """
     stage = t.stage(run.stage)
-    publish(t, stage.publish)
+    publish(t, run, stage.publish)
     routes = stage.routes
     if routes.decision:
         targets = [_decide(t, run)]
     else:
-        targets = _matching(t, routes.on_success, "on_success")
-    targets += _matching(t, routes.on_complete, "on_complete")
+        targets = _matching(t, run, routes.on_success, "on_success")
+    targets += _matching(t, run, routes.on_complete, "on_complete")
     if routes.next is not None:
         targets.append(routes.next)
     needed_by = [name for name in t.definition.arm_of.get(run.stage, ()) if _has_needs(t, name)]
@@ -53,8 +53,8 @@ def after_success(t: Transition, run: StageRun) -> list[str]:
     return targets
 
 
-def after_failure(t: Transition, run: StageRun, failure: Failure) -> bool:
-    """Fire what a failure leads to; True when that handles it.
+def after_failure(t: Transition, run: StageRun, failure: Failure) -> list[str]:
+    """Fire what a failure leads to; gives the targets, none where nothing handles it.
 
     Raises:
         TemplateError: an expression failed.
@@ -62,17 +62,17 @@ def after_failure(t: Transition, run: StageRun, failure: Failure) -> bool:
     """
     routes = t.stage(run.stage).routes
     if not (routes.on_failure or routes.on_timeout or routes.on_complete):
-        return False
+        return []
     failed = (run, failure)
     if run.status is StageStatus.TIMED_OUT and routes.on_timeout is not None:
-        targets = _matching(t, routes.on_timeout, "on_timeout", failed)
+        targets = _matching(t, run, routes.on_timeout, "on_timeout", failed)
     else:
-        targets = _matching(t, routes.on_failure, "on_failure", failed)
-    targets += _matching(t, routes.on_complete, "on_complete", failed)
+        targets = _matching(t, run, routes.on_failure, "on_failure", failed)
+    targets += _matching(t, run, routes.on_complete, "on_complete", failed)
     if all(target == FAIL for target in targets):
-        return False
+        return []
     _fire(t, run, targets, failure)
-    return True
+    return targets
 
 
 def after_skip(t: Transition, run: StageRun) -> None:
@@ -83,9 +83,12 @@ def after_skip(t: Transition, run: StageRun) -> None:
 
 
 def publish(
-    t: Transition, variables: Publish, failed: tuple[StageRun, Failure] | None = None
+    t: Transition,
+    run: StageRun,
+    variables: Publish,
+    failed: tuple[StageRun, Failure] | None = None,
 ) -> None:
-    """Set variables, one after another; each sees those before it.
+    """Set variables as ``run`` ends, one after another; each sees those before it.
 
     Raises:
         TemplateError: an expression failed.
@@ -95,6 +98,9 @@ def publish(
         t.row.vars[name] = template.render(scope_of(t, failed))
     if variables:
         check_size(t)
+        # Not their values, which may be large: the instance has the newest of each.
+        names = list(dict(variables))
+        t.record("VariablesPublished", {"stage": run.stage, "variables": names})
 
 
 def first_vars(t: Transition) -> None:
@@ -141,6 +147,7 @@ def _decide(t: Transition, run: StageRun) -> str:
 
 def _matching(
     t: Transition,
+    run: StageRun,
     routes: Iterable[Route],
     key: str,
     failed: tuple[StageRun, Failure] | None = None,
@@ -148,7 +155,7 @@ def _matching(
     targets: list[str] = []
     for route in routes:
         if route.when is None or is_true(route.when, scope_of(t, failed), f"{key}.when"):
-            publish(t, route.publish, failed)
+            publish(t, run, route.publish, failed)
             targets += route.to
     return targets
 
@@ -265,16 +272,32 @@ def broken_join(t: Transition) -> Failure | None:
         reach |= t.definition.reach.get(run.stage, frozenset())
     for name, arrived in t.row.arrived.items():
         stage = t.stage(name)
-        missing = [arm for arm in stage.arms if arm not in arrived]
-        possible = [arm for arm in missing if arm in reach]
-        if len(arrived) + len(possible) < (stage.join or 1):
+        lost = [arm for arm in stage.arms if arm not in arrived and arm not in reach]
+        if len(stage.arms) - len(lost) < (stage.join or 1):
             what = "needs" if stage.has_needs else f"joins {stage.join} of"
-            message = (
-                f"stage {name!r} {what} {', '.join(stage.arms)}, "
-                f"and nothing leads to {', '.join(missing)} any more"
-            )
+            why = ", ".join(_why_lost(t.row, name, lost))
+            message = f"stage {name!r} {what} {', '.join(stage.arms)}, and {why}"
             return Failure("unreachable_join", message, name)
     return None
+
+
+def _why_lost(row: Instance, name: str, arms: Iterable[str]) -> Iterator[str]:
+    """Why ``arms`` will not arrive at the join ``name``: what became of the newest run of each."""
+    led = {
+        key
+        for run in row.runs.values()
+        if run.stage == name
+        for key in (*run.parents, *run.other_arms)
+    }
+    newest = {run.stage: (key, run) for key, run in row.runs.items() if not run.is_replaced}
+    for arm in arms:
+        key, run = newest.get(arm, ("", None))
+        if run is None or key in led:  # what an earlier pass of the join began with
+            yield f"nothing leads to {arm} any more"
+        elif run.error is not None:
+            yield f"{arm} failed"
+        else:
+            yield f"{arm} led elsewhere"
 
 
 def failing_now(t: Transition) -> Failure | None:

@@ -350,11 +350,11 @@ def succeed_run(t: Transition, run: StageRun) -> list[str]:
         t.record("StageCompleted", {"stage": run.stage, "stage_duration_s": duration_s})
     try:
         if run.stage == t.definition.on_end:
-            routes.publish(t, stage.publish)
+            routes.publish(t, run, stage.publish)
         elif stage.block is None:
             return routes.after_success(t, run)
         else:
-            routes.publish(t, stage.publish)
+            routes.publish(t, run, stage.publish)
             _child_ended(t, run)
     except BrokenError as error:
         failure = broken(error, run.stage)
@@ -398,11 +398,13 @@ def fail_run(t: Transition, run: StageRun, failure: Failure) -> None:
         _child_ended(t, run)
     else:
         try:
-            run.is_handled = data["is_handled"] = routes.after_failure(t, run, failure)
+            fired = routes.after_failure(t, run, failure)
         except BrokenError as error:
             fail(t, broken(error, run.stage))
             return
-        if run.is_handled:
+        if fired:
+            run.is_handled = data["is_handled"] = True
+            data["next"] = fired
             t.row.handled_failures += 1
         else:
             fail(t, failure)

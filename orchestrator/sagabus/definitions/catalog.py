@@ -76,7 +76,7 @@ class Catalog:
         definition = self.definitions.get(name)
         if definition is None:
             known = ", ".join(sorted(self.definitions)) or "none"
-            hint = did_you_mean(name, self.definitions) or f"; loaded are: {known}"
+            hint = did_you_mean(name, self.definitions, 0.7) or f"; loaded are: {known}"
             raise WorkflowNotFoundError(f'there is no workflow "{name}"{hint}')
         return definition
 

@@ -77,15 +77,18 @@ def unknown_key(place: tuple[str, ...], key: str) -> str:
     return f"unknown key `{key}`{hint or '; known here: ' + ', '.join(table.model_fields)}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean "x"?``, or nothing when no known word is near."""
-    near = nearest(word, known)
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """``; did you mean "x"?``, or nothing when no known word is near.
+
+    ``likeness``: what is near, from 0 to 1; where there are many words, some are by chance.
+    """
+    near = nearest(word, known, likeness)
     return f'; did you mean "{near}"?' if near else ""
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """The known word that ``word`` is most likely to stand for, None when none is near."""
-    near = get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    near = get_close_matches(word.lower(), list(known), n=1, cutoff=likeness)
     return near[0] if near else None
 
 

@@ -8,11 +8,12 @@ from sagabus.core.definition import Definition, Stage
 from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.source_file import KeyPath
 from sagabus.errors import WorkflowNotFoundError
-from sagabus.rehearsal.script import KINDS, UNDO, Expectations, Outcomes, Script
+from sagabus.rehearsal.script import KINDS, UNDO, Expectations, Outcome, Outcomes, Script
 
 #: Behind a stage's name, in the id of one of its tasks: the pass, and the number of the task.
 _TASK: Final = re.compile(r"([1-9][0-9]{0,8})-(0|[1-9][0-9]{0,8})")
 _UNDO_ID: Final = re.compile(r"-undo-[0-9]+$")
+_UNLIMITED: Final = '"{}" has no timeout that could end it; give it one, or write error: timeout'
 _ASKS: Final = 'asks a person and has no task; write an answer, as in "{}": {{answer: ...}}'
 
 #: A place in the script, and what is wrong there.
@@ -47,6 +48,7 @@ def _in_outcomes(place: KeyPath, outcomes: Outcomes, definition: Definition) -> 
         is_undo = name.startswith(UNDO)
         stage_name, dash, _ = name.removeprefix(UNDO).partition("-")
         stage = definition.stages[stage_name]
+        limited = stage.compensation if is_undo and stage.compensation is not None else stage
         given = {kind for outcome in listed for kind in KINDS if kind in outcome.model_fields_set}
         if is_undo and stage.compensation is None and stage.kind != "workflow":
             yield here, f'nothing undoes "{stage_name}"; leave it out, or give it a compensation'
@@ -55,8 +57,24 @@ def _in_outcomes(place: KeyPath, outcomes: Outcomes, definition: Definition) -> 
             yield here, f"is a block and has no task of its own; name the stages in it: {inside}"
         elif stage.kind == "inquiry" and (dash or given - {"answer"}):
             yield here, _ASKS.format(stage_name)
-        elif "answer" in given and (is_undo or stage.kind != "inquiry"):
-            yield (*here, "answer"), f'"{stage_name}" asks nothing; write output'
+        else:
+            for number, outcome in enumerate(listed):
+                at = (*here, number) if len(listed) > 1 else here
+                if "answer" in outcome.model_fields_set and (problem := _unasked(stage, outcome)):
+                    yield (*at, "answer"), problem
+                if outcome.timeout and limited.timeout is None:
+                    yield (
+                        (*at, "timeout"),
+                        _UNLIMITED.format((UNDO if is_undo else "") + stage_name),
+                    )
+
+
+def _unasked(stage: Stage, outcome: Outcome) -> str | None:
+    """What is wrong with an answer that ``stage`` is given."""
+    if stage.kind != "inquiry":
+        return f'"{stage.name}" asks nothing; write output'
+    problems = [] if stage.form is None else stage.form.problems(outcome.answer)
+    return f"the answer to {stage.name} does not fit: {'; '.join(problems)}" if problems else None
 
 
 def _in_expectations(expect: Expectations, definition: Definition) -> Iterator[Mistake]:

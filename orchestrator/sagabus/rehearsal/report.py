@@ -10,6 +10,7 @@ from sagabus.core.instance import Attempt, StageStatus
 from sagabus.rehearsal.answers import undone_task
 from sagabus.rehearsal.script import Expectations
 from sagabus.rehearsal.simulator import Rehearsed
+from sagabus.views.shared import with_stage
 
 
 def document_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def document_of(rehearsed: Rehearsed, undone: Rehearsed | None) -> dict[str, Any
         "warnings": row.warnings,
         "waiting_for": waiting_for(rehearsed),
         "never_used": unused(rehearsed, undone),
+        "refused": rehearsed.refused,
         "tasks": [_task(instance, attempt) for instance, attempt in rehearsed.sent],
         "would_undo": [] if undone is None else [_task(*each) for each in undone.sent],
     }
@@ -134,10 +136,12 @@ def _end(rehearsed: Rehearsed, undone: Rehearsed | None) -> Iterator[str]:
     rollback = f", rollback {row.rollback}" if row.rollback != "none" else ""
     yield f"{row.status.value}{handled}{rollback}"
     if row.error is not None:
-        yield f"error {row.error.type}: {row.error.message}"
+        yield f"error {row.error.type}: {with_stage(row.error.message, row.error.stage)}"
     waiting = waiting_for(rehearsed)
     if waiting:
-        yield f"waits for {', '.join(waiting)}: the script says nothing of it"
+        yield f"waits for {', '.join(waiting)}: the script gives no answer"
+    for problem in rehearsed.refused:
+        yield f"refused: {problem}"
     for name, values in (("variables", row.vars), ("output", row.output)):
         if values:
             yield f"{name} {_json(values)}"
@@ -161,6 +165,8 @@ def _words(type_: str, data: dict[str, Any]) -> str:
             handled = ", handled" if data.get("is_handled") else ""
             error = data["error"]
             return f"{type_} {place}: {error['type']}: {error['message']}{handled}"
+        case "VariablesPublished":
+            return f"publish {place}: {', '.join(data['variables'])}"
         case _:
             return f"{type_} {place}".rstrip()
 

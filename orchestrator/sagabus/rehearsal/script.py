@@ -40,7 +40,7 @@ UNDO: Final = "undo "
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ScriptedError(_Model):

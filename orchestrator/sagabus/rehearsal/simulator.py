@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, Final
 
 from sagabus.core.commands import (
+    AnswerCommand,
     AuthorizeTask,
     Command,
     CommandChild,
@@ -85,6 +86,8 @@ class Rehearsed:
     children: dict[str, InstanceState] = field(default_factory=dict)
     #: Names of the script that came to nothing, by their place in it.
     unused: list[tuple[str, ...]] = field(default_factory=list)
+    #: Why what the script has people say came to nothing, a sentence each.
+    refused: list[str] = field(default_factory=list)
 
 
 class _Everything(dict[str, Any]):
@@ -137,6 +140,8 @@ class _Stage:
         self._states: dict[str, InstanceState] = {}
         #: Attempts that no agent takes.
         self._untaken: set[tuple[str, str, int]] = set()
+        #: Where the script has a person give a command, by instance and id of the command.
+        self._said: dict[tuple[str, str], tuple[str, ...]] = {}
         self._definition = definition
         self._result: Rehearsed | None = None
         #: Names in the script, by their place in it, that nothing asked for yet.
@@ -154,6 +159,7 @@ class _Stage:
         self._later("rehearsal", timedelta(), StartRequested(BEGIN, "start"))
         if self._script.cancel_after is not None:
             at = BEGIN + self._script.cancel_after
+            self._said["rehearsal", "cancel"] = ("cancel_after",)
             self._later(
                 "rehearsal", self._script.cancel_after, CancelRequested(at, "cancel", "script")
             )
@@ -238,7 +244,7 @@ class _Stage:
                     attempt = state.attempts[data["task"]][data["attempt"] - 1]
                     result.sent.append((instance, attempt))
         for command in commands:
-            self._carry_out(instance, command)
+            self._carry_out(instance, command, result)
 
     # --- people -------------------------------------------------------------------------------
 
@@ -256,6 +262,7 @@ class _Stage:
             self._next(instance, (stage,))  # no task will use it up
         at = self._now + outcome.takes
         command = f"command-{next(self._number)}"
+        self._said[instance, command] = (*self._place_of(instance), stage)
         event: Event
         if is_question:
             event = InquiryAnswered(at, command, stage, outcome.answer, outcome.by)
@@ -269,8 +276,13 @@ class _Stage:
 
     # --- agents, policies, other instances ------------------------------------------------------
 
-    def _carry_out(self, instance: str, command: Command) -> None:
+    def _carry_out(self, instance: str, command: Command, result: Rehearsed) -> None:
         match command:
+            case AnswerCommand(name, answer) if not answer.ok and (instance, name) in self._said:
+                problem = f"{'.'.join(self._said[instance, name])}: {answer.message}"
+                if answer.code == InvalidRequestError.code:
+                    raise InvalidRequestError(problem)
+                result.refused.append(problem)  # it came too late
             case AuthorizeTask():
                 self._authorize(instance, command)
             case DispatchTask(attempt) if attempt.is_unanswered:
@@ -288,7 +300,7 @@ class _Stage:
             case TellParent() if command.parent.instance in self._states:
                 self._tell_parent(instance, command)
             case _:
-                pass  # answers to claims and commands: everybody here knows
+                pass  # answers to claims, and to commands that were obeyed: everybody here knows
 
     def _authorize(self, instance: str, command: AuthorizeTask) -> None:
         outcome = self._next(instance, (command.task, command.stage), is_peek=True)
@@ -318,8 +330,7 @@ class _Stage:
         if outcome.timeout:
             limit = plan_of(self._definitions[instance], attempt).timeout
             if limit is None:
-                message = f"outcomes: stage {attempt.stage!r} has no timeout that could end it"
-                raise InvalidRequestError(message)
+                raise RuntimeError("the script was not checked")
             error = ScriptedError(
                 type="timeout", message=f"ran longer than {limit.total_seconds():g} s"
             )

@@ -1,5 +1,6 @@
 """What all documents share: immutability, errors, durations."""
 
+import re
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +35,13 @@ def error_of(failure: Failure | None) -> ErrorView | None:
         task=failure.task,
         policies=failure.policies,
     )
+
+
+def with_stage(message: str, stage: str | None) -> str:
+    """An error's message behind the stage that it is of, unless it names that: ``stage a: ...``."""
+    if stage is None or re.search(rf"\bstage '?{re.escape(stage)}\b", message):
+        return message
+    return f"stage {stage}: {message}"
 
 
 def seconds(start: datetime, end: datetime | None) -> float | None:

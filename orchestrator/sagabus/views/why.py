@@ -24,6 +24,7 @@ from sagabus.core.tasks import plan_of
 from sagabus.views import remedies
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
 from sagabus.views.examples import argument_of
+from sagabus.views.shared import with_stage
 
 #: Of a sentence that names others.
 _MAX_NAMED: Final = 5
@@ -53,7 +54,7 @@ def causes_of(
 def _ended(state: InstanceState, definition: Definition | None) -> Cause:
     row = state.row
     title = f"{row.status}, rollback {row.rollback}"
-    detail = "" if row.error is None else f": {row.error.message}"
+    detail = _failure(row)
     if row.status is InstanceStatus.COMPLETED and not _has_left(row):
         ways = []
     elif row.parent is not None:
@@ -65,6 +66,11 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
     else:
         ways = remedies.onward(state, definition, "what is left")
     return Cause("ended", title, detail, ways, since=row.ended_at)
+
+
+def _failure(row: Instance) -> str:
+    error = row.error
+    return "" if error is None else f": {with_stage(error.message, error.stage)}"
 
 
 def _has_left(row: Instance) -> bool:
@@ -91,7 +97,7 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
                 ways.insert(0, f"sagabus retry ID --from {stage} (tries it again)")
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
-            detail = "" if state.row.error is None else f": {state.row.error.message}"
+            detail = _failure(state.row)
             leaves = permitted.refusal("cancel_no_compensate", state.row) is None
             how = " --no-compensate (leaves everything as it is)" if leaves else " (ends it)"
             ways = remedies.onward(state, definition, "the rest") or [f"sagabus cancel ID{how}"]

@@ -121,3 +121,37 @@ def test_the_exit_code_says_that_the_time_is_up(sagabus, remote):
     found = sagabus("start", "release", "--wait", "--timeout", "0.1s", "--url", remote.url)
     assert found.returncode == 4
     assert "it goes on: sagabus watch" in found.stderr
+
+
+def test_a_line_of_the_history_says_what_was_handled_and_published_and_which_stage_failed_it():
+    def line(type_, **data):
+        entry = {"at": "2030-01-01T10:00:00.500Z", "type": type_, "data": data}
+        return follow.line_of(entry).split("  ", 1)[1]
+
+    error = {"type": "boom", "message": "told to fail"}
+    failed = {"stage": "c", "error": error, "duration_s": 1.0}
+    assert line("StageFailed", **failed, is_handled=True, next=["d", "e"]) == (
+        "StageFailed             stage=c  handled  next=d, e  1.0 s  boom: told to fail"
+    )
+    assert line("StageFailed", **failed, is_handled=False) == (
+        "StageFailed             stage=c  1.0 s  boom: told to fail"
+    )
+    assert line("VariablesPublished", stage="c", variables=["n", "log"]) == (
+        "VariablesPublished      stage=c  variables=n, log"
+    )
+    assert line("WorkflowFailed", error={**error, "stage": "c"}, status="rolled_back") == (
+        "WorkflowFailed          status=rolled_back  boom: stage c: told to fail"
+    )
+
+
+def test_the_line_of_an_end_names_the_stage_unless_the_message_does(capsys):
+    instance = {"workflow": "w", "id": "i", "status": "failed", "summary": "failed"}
+    for stage, message, said in (
+        ("hi", "'times' does not fit", "stage hi: 'times' does not fit"),
+        ("hi", "stage 'hi' joins 2 of a, b", "stage 'hi' joins 2 of a, b"),
+        ("hi", "stage 'high' is broken", "stage hi: stage 'high' is broken"),
+        (None, "the workflow took longer than 2 s", "the workflow took longer than 2 s"),
+    ):
+        error = {"stage": stage, "message": message}
+        follow.say_end({**instance, "duration_s": None, "error": error})
+        assert capsys.readouterr().out == f"w i failed: {said}\n"

@@ -82,7 +82,12 @@ def test_what_is_special_about_a_stage_stands_at_its_node() -> None:
         ),
         Stage("block", (), "", kind="block", children=("child",)),
         Stage("child", ("_core",), "core.sleep", kind="core", block="block"),
-        Stage("sub", ("_workflow",), "", kind="workflow", workflow="other"),
+        Stage(
+            *("sub", ("_workflow",), ""),
+            kind="workflow",
+            workflow="other",
+            compensation=Compensation(("_workflow",), ""),
+        ),
     ]
     definition = Definition("w", "d", {one.name: one for one in stages}, ("a",), on_end="sub")
     a, block, child, sub = graph_of(definition).nodes
@@ -91,6 +96,7 @@ def test_what_is_special_about_a_stage_stands_at_its_node() -> None:
     assert a.has_items
     assert (block.kind, child.block) == ("block", "block")
     assert (child.roles, sub.roles, sub.workflow) == ((), (), "other")
+    assert sub.undone_by == ("other",)
 
 
 def finals_of(*stages: Stage) -> list[str]:

@@ -30,6 +30,12 @@ def test_a_name_that_is_not_loaded_proposes_one_that_is(tmp_path: Path):
         catalog.get("xyz")
 
 
+def test_a_name_that_has_only_some_letters_in_common_is_not_proposed(tmp_path: Path):
+    (tmp_path / "w.toml").write_text(FLOW.format("looper") + FLOW.format("nodec"))
+    with pytest.raises(WorkflowNotFoundError, match=r'no workflow "nope"; loaded are:'):
+        Catalog.load(tmp_path / "w.toml").get("nope")
+
+
 def test_roles_are_those_of_stages_and_compensations(tmp_path: Path):
     (tmp_path / "w.toml").write_text(FLOW.format("a"))
     assert Catalog.load(tmp_path / "w.toml").roles == {"devops", "backend", "janitor"}

@@ -28,8 +28,8 @@ def example() -> Graph:
             Node("check_b", "core", (), "core.sleep", block="checks"),
             Node("merge", "agents", ("r",), "merge", join=2, arms=("build", "checks")),
             Node("ask", "inquiry"),
-            Node("sub", "workflow", workflow="other.flow", undone_by=("undoer",)),
-            Node("tell", "agents", ("slack",), "tell", has_items=True),
+            Node("sub", "workflow", workflow="other.flow", undone_by=("other.flow",)),
+            Node("tell", "agents", ("slack",), "tell", has_items=True, undone_by=("undoer",)),
         ),
         edges=(
             Edge("build", "checks", "next"),
@@ -73,7 +73,8 @@ def test_every_stage_and_what_is_special_about_it_is_drawn(form: str) -> None:
     for words in (
         *("build", "checks", "check_a", "check_b", "merge", "ask", "sub", "tell"),
         *("docker x 2", "needs approval", "waits for all of 2", "asks a person", "core.sleep"),
-        *("workflow other.flow", "undone by undoer", "for each item", "runs last", "end", "fail"),
+        *("workflow other.flow", "undoes itself", "undone by undoer", "for each item"),
+        *("runs last", "end", "fail"),
         *("success", "failure", "timeout", "if vars.x == 1", "otherwise", "next"),
     ):
         assert words in drawn

@@ -237,7 +237,9 @@ def routes_publish_nothing(patch: Patch) -> None:
 
 def only_the_last_variable_is_published(patch: Patch) -> None:
     publish = routes.publish
-    patch.setattr(routes, "publish", lambda t, lines, failed=None: publish(t, lines[-1:], failed))
+    patch.setattr(
+        routes, "publish", lambda t, run, lines, failed=None: publish(t, run, lines[-1:], failed)
+    )
 
 
 # --- failures -------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def denials_can_be_handled(patch: Patch) -> None:
         if failure.type == "denied" and t.stage(run.stage).routes.on_failure:
             run.error = failure
             saga.end_if_settled(t, run)
-            run.is_handled = routes.after_failure(t, run, failure)
+            run.is_handled = bool(routes.after_failure(t, run, failure))
             t.row.handled_failures += run.is_handled
         else:
             fail_run(t, run, failure)

@@ -92,5 +92,7 @@ def _special(node: Node, longest: int) -> Iterator[str]:
         yield "final: the point of no return"
     elif node.classification in {"read_only", "final"}:
         yield node.classification
-    if node.undone_by:
+    if node.undone_by and node.kind == "workflow":
+        yield "undoes itself"
+    elif node.undone_by:
         yield f"undone by {', '.join(dict.fromkeys(node.undone_by))}"
