@@ -180,8 +180,10 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if not event.is_undone:
         row.is_left = True
         row.undo_order = 0 if is_undoing else None  # what is being undone goes on, and no more
-    elif row.undo_order == 0 and saga.is_halted(t):
-        row.undo_order = None  # now everything is to be undone
+    else:  # everything is to be undone, whatever it was that was being undone
+        if is_undoing and (row.undo_only is not None or saga.is_halted(t)):
+            row.undo_order, row.outcome = row.ended_count, None
+        row.undo_only = None
     row.cancel_requested = True
     row.paused = None
     data = {"by": event.by, "reason": event.reason, "is_undone": event.is_undone}

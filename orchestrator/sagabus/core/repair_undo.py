@@ -17,7 +17,7 @@ from sagabus.core.instance import (
     TaskStatus,
 )
 from sagabus.core.parking import unpark
-from sagabus.core.preview import what_would_be_undone
+from sagabus.core.preview import undone_alone, what_would_be_undone
 from sagabus.core.seen import newer_than, not_active
 from sagabus.core.tasks import close, end_retry, identity, release, withdraw
 from sagabus.core.transition import Ignored, Transition
@@ -106,12 +106,11 @@ def start_over(t: Transition, stage: str | None = None, *, is_asked: bool = True
     for run in runs:
         _try_again(t, run)
     if not stages.is_forward(row):
+        row.undo_only = undone_alone(t, stage)
         if row.status.is_terminal:
             row.undo_order = None
-        if row.undo_order is not None:
-            row.undo_order = max(row.undo_order, *(run.ended_order for run in runs), 0)
-        elif not row.active_runs:  # else it has yet to settle, and all of it is undone then
-            row.undo_only = stage
+        elif row.undo_order is not None:
+            row.undo_order = row.ended_count
         row.undo_asked, row.is_left = row.undo_asked or is_asked, False
         row.ended_at = row.outcome = None
         row.phase = InstanceStatus.COMPENSATING

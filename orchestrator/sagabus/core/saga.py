@@ -198,9 +198,11 @@ def _may_send(t: Transition, run: StageRun) -> bool:
 def _undo_run(t: Transition, run: StageRun) -> bool:
     """Send what is still to be undone of a run; True when it is done with."""
     plan = t.stage(run.stage).compensation
-    if plan is None or t.row.undo_only not in {None, run.stage}:
+    if plan is None:
         return True
     candidates = run.next_index * len(plan.roles)
+    if t.row.undo_only not in {None, run.stage}:
+        candidates = run.undo_next  # nothing but what a person wants to be tried again
     while run.undo_next < candidates and _may_send(t, run):
         index, entry = divmod(run.undo_next, len(plan.roles))
         run.undo_next += 1

@@ -39,6 +39,8 @@ from tests.unit.core.judgement import (
     judge_given_up,
     judge_left,
 )
+from tests.unit.core.promises import Promises
+from tests.unit.core.turn import Parked
 from tests.unit.core.world import ASK_AGAIN_S, World
 
 S = InstanceStatus
@@ -65,6 +67,7 @@ class RepairWorld(World):
         self._orders = 0
         self._retries_left = self.rng.choice((0, 1, 3))
         self._is_repaired = False
+        self.promises = Promises()
         for _ in range(self.rng.choice((1, 2, 4, 8))):
             self.clock.later(self.rng.random() ** 2 * 150, self._meddle)
 
@@ -133,6 +136,11 @@ class RepairWorld(World):
                 return lambda at, id_: SkipRequested(at, id_, stage, **who)
             if self.rng.random() < 0.4:
                 return lambda at, id_: ResultSet(at, id_, stage, **who)
+            if self.rng.random() < 0.3:
+                return lambda at, id_: CancelRequested(at, id_, **who)
+            if self.rng.random() < 0.5:
+                some = self.rng.choice((None, stage))
+                return lambda at, id_: CompensateRequested(at, id_, some, **who)
             return lambda at, id_: RetryRequested(at, id_, stage, **who)
         if is_last:
             is_undone = self.rng.random() < 0.5
@@ -157,7 +165,8 @@ class RepairWorld(World):
         who = {"by": "ann", "reason": "because"}
         if self.rng.random() < 0.7:
             return lambda at, id_: RetryRequested(at, id_, None, **who)
-        return lambda at, id_: CompensateRequested(at, id_, None, **who)
+        some = self.rng.choice((None, *self.definition.stages))
+        return lambda at, id_: CompensateRequested(at, id_, some, **who)
 
     # --- what they did with their own hands -----------------------------------------------------
 
@@ -193,8 +202,13 @@ class RepairWorld(World):
 
     # --- what must hold all the same ------------------------------------------------------------
 
+    def _foresee(self, event: Event | Parked) -> None:
+        assert self.state is not None
+        self.promises.foresee(self.definition, self.state, event)
+
     def _check_undo(self, decisions: Sequence[Decision]) -> None:
         assert self.state is not None
+        self.promises.hear(self.state, decisions)
         if not self._is_repaired:
             types = {event["type"] for each in decisions for event in each.events}
             if not types & REPAIRS:

@@ -145,6 +145,104 @@ def test_an_undo_that_could_never_be_sent_is_tried_again() -> None:
     assert [each["task"] for each in scene.row.failed_compensations] == ["a-1-0-undo-0"]
 
 
+def parked_alone(stage_: str = "b", **settings: object) -> Scene:
+    """One stage of a completed instance was to be undone, and that failed."""
+    scene = three(saga_on_failed_undo="park", **settings).succeed("c-1-0")
+    scene.ask(CompensateRequested, stage_)
+    scene.fail(f"{stage_}-1-0-undo-0")
+    assert (scene.status, scene.row.undo_only) == ("needs_operator", stage_)
+    return scene
+
+
+def undone_after(scene: Scene, event: type[Any], *arguments: Any) -> list[str]:
+    """What a command has undone in the end, where every undo succeeds."""
+    before = len(scene.sent)
+    assert scene.ask(event, *arguments).ok
+    done = before
+    while len(scene.sent) > done:
+        task = scene.sent[done].rpartition("/")[0]
+        scene.succeed(task)
+        done += 1
+    return [each.rpartition("/")[0] for each in scene.sent[before:]]
+
+
+@pytest.mark.parametrize("alone", ["a", "b"])
+def test_all_is_undone_on_request_where_one_stage_alone_was_parked(alone: str) -> None:
+    scene = parked_alone(alone)
+    promised = preview(scene)
+    assert promised == ["b-1-0-undo-0", "a-1-0-undo-0"]
+    assert undone_after(scene, CompensateRequested) == promised
+    assert (scene.status, scene.row.effects_left) == ("rolled_back", [])
+
+
+def test_a_cancel_undoes_all_where_one_stage_alone_was_parked() -> None:
+    scene = parked_alone()
+    assert undone_after(scene, CancelRequested) == ["a-1-0-undo-0"]
+    assert (scene.status, [each["task"] for each in scene.row.effects_left]) == (
+        "cancelled",
+        ["b-1-0"],
+    )
+
+
+@pytest.mark.parametrize("again", [(CompensateRequested, "b"), (RetryRequested, "b")])
+def test_one_stage_that_is_tried_again_goes_on_as_it_was_asked(again: tuple[Any, ...]) -> None:
+    alone = parked_alone()
+    assert preview(alone, "b") == ["b-1-0-undo-0"]
+    assert undone_after(alone, *again) == ["b-1-0-undo-0"]
+    assert [each["task"] for each in alone.row.effects_left] == ["a-1-0"]
+    of_all = three(saga_on_failed_undo="park").fail("c-1-0").fail("b-1-0-undo-0")
+    promised = preview(of_all, "b")
+    assert promised == ["b-1-0-undo-0", "a-1-0-undo-0"]
+    assert undone_after(of_all, *again) == promised
+
+
+@pytest.mark.parametrize("again", [(CompensateRequested, "b"), (RetryRequested, "b")])
+def test_what_was_left_by_a_cancel_is_not_undone_with_one_stage(again: tuple[Any, ...]) -> None:
+    two = stage("b", "devops", "backend", undo=UNDO, parallel=True)
+    flow = sequence(stage("a", undo=UNDO), two, stage("c"), saga_on_failed_undo="park")
+    scene = Scene(flow).start().succeed("a-1-0", "b-1-0", "b-1-1").fail("c-1-0")
+    scene.claim("b-1-1-undo-0")
+    scene.fail("b-1-0-undo-0")
+    scene.ask(CancelRequested, is_undone=False)
+    scene.fail("b-1-1-undo-0")  # it is parked once more
+    promised = preview(scene, "b")
+    assert (scene.status, promised) == ("needs_operator", ["b-1-0-undo-0", "b-1-1-undo-0"])
+    assert undone_after(scene, *again) == promised
+    assert [each["task"] for each in scene.row.effects_left] == ["a-1-0"]
+
+
+def test_a_stage_that_is_tried_again_is_so_while_another_one_alone_is_undone() -> None:
+    flow = (stage(name, undo=UNDO) for name in ("a", "b", "c"))
+    scene = Scene(sequence(*flow, stage("d"), saga_on_failed_undo="park")).start()
+    scene.succeed("a-1-0", "b-1-0", "c-1-0").fail("d-1-0").fail("c-1-0-undo-0")
+    scene.ask(SkipRequested, "c")
+    scene.succeed("b-1-0-undo-0").fail("a-1-0-undo-0")
+    scene.ask(SkipRequested, "a")
+    scene.ask(CompensateRequested, "a")
+    scene.fail("a-1-0-undo-0")
+    assert (scene.status, scene.row.undo_only) == ("needs_operator", "a")
+    assert preview(scene, "c") == ["c-1-0-undo-0"]
+    scene.ask(CompensateRequested, "c")
+    scene.ask(RetryRequested, "a")
+    assert scene.sent[-1] == "c-1-0-undo-0/2"
+    scene.succeed("c-1-0-undo-0", "a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+
+
+def test_only_what_came_late_is_tried_again_of_an_instance_that_goes_forward() -> None:
+    late = stage("b", undo=UNDO, undo_compensate_self="never", timeout=seconds(5))
+    flow = sequence(stage("a", undo=UNDO), late, saga_on_failed_undo="park")
+    scene = Scene(flow).start().succeed("a-1-0")
+    scene.claim("b-1-0")
+    scene.wait(60).succeed("a-1-0-undo-0")
+    scene.ask(RetryRequested)
+    scene.succeed("a-2-0").result("b-1-0")
+    scene.fail("b-1-0-undo-0")
+    assert (scene.status, scene.row.parked[0].stage) == ("needs_operator", "b")
+    assert preview(scene) == ["b-1-0-undo-0"]
+    assert scene.ask(CompensateRequested).result["stages"] == ["b"]
+
+
 def test_stages_without_an_undo_are_named_as_such() -> None:
     scene = three().succeed("c-1-0")
     assert (

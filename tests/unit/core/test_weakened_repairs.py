@@ -3,8 +3,9 @@
 - retry: what was undone is kept; what is kept leads nowhere; a final effect may be made again; what
   was replaced counts as having run; the failure is not forgotten; what comes late of a replaced run
   is left;
-- undoing: what was undone is undone again; what is given up counts as undone; what failed is
-  forgotten when it is tried again; a person's word is taken for what nobody undid;
+- undoing: what was undone is undone again; no more than one stage is, though all is asked
+  for; what is given up counts as undone; what failed is forgotten when it is tried again; a
+  person's word is taken for what nobody undid;
 - stages: what was withdrawn has not acted, or is not named; a final stage that may have acted is
   ended by hand;
 - commands: one that comes twice is decided twice; a refused one is not remembered.
@@ -77,6 +78,13 @@ def what_was_undone_is_undone_again(patch: Patch) -> None:
     patch.setattr(repair_undo, "_start", start)
 
 
+def what_was_asked_of_one_stage_is_asked_of_no_more(patch: Patch) -> None:
+    def alone(t, stage):
+        return t.row.undo_only or stage
+
+    patch.setattr(repair_undo, "undone_alone", alone)
+
+
 def what_is_given_up_counts_as_undone(patch: Patch) -> None:
     patch.setattr(repair_undo, "give_up", repair_undo.believe)
     patch.setattr(RepairWorld, "_undo_by_hand", lambda *_: None)
@@ -116,6 +124,7 @@ WEAKENED: list[Callable[[Patch], None]] = [
     what_was_replaced_counts_as_having_run,
     what_comes_late_of_a_replaced_run_is_left,
     what_was_undone_is_undone_again,
+    what_was_asked_of_one_stage_is_asked_of_no_more,
     what_is_given_up_counts_as_undone,
     what_failed_is_forgotten,
     what_was_withdrawn_has_not_acted,

@@ -133,6 +133,9 @@ class World:
         assert self.state is not None
         check_undo(self.definition, self.state, decisions, self._late)
 
+    def _foresee(self, event: Event | Parked) -> None:
+        """An event is about to be decided."""
+
     def _park(self, _: bool) -> Parked:
         return Parked(self.clock.at)
 
@@ -334,6 +337,7 @@ class World:
             turn.events.append(event)
             status, seq = self.state.row.phase, self.state.row.seq
             awaited = _timed(self.state, event)
+            self._foresee(event)
             outcome = decide_fully(
                 self.definition,
                 self.state,
