@@ -408,8 +408,9 @@ async def test_of_instances_that_one_cause_holds_up_only_what_helps_each_is_offe
     [group] = (await owner.facade.why.look()).standstills
     assert sorted(group.instances) == ["i1", "i2"]
     assert group.cause.remedy == (
-        "find out, then sagabus resolve ID publish --reason TEXT --succeeded, "
-        "or sagabus resolve ID publish --reason TEXT --failed"
+        "sagabus resolve ID publish --reason TEXT --succeeded "
+        "(you found out that it had its effect), "
+        "or sagabus resolve ID publish --reason TEXT --failed (that it had none)"
     )
     check(group.cause.remedy)
 
@@ -515,10 +516,17 @@ async def test_failure_after_a_final_stage_says_how_it_goes_on(owner: Owner, wor
         await owner.facade.start("paying", id="i1")
         [cause] = (await explained(owner, "i1", "after_final")).causes
     assert cause.message == "it failed after a final stage had succeeded: no line"
-    ways = "sagabus retry i1 (goes on from here), or sagabus compensate i1 (undoes the rest)"
-    assert cause.remedy_for("i1") == ways
+    ways = [
+        "sagabus retry i1 (goes on from here)",
+        "sagabus set-result i1 publish --output JSON --reason TEXT (goes on as if it gave it)",
+        "sagabus skip i1 publish --reason TEXT (goes on without it)",
+        "sagabus cancel i1 --no-compensate (ends it, and leaves everything as it is)",
+        "sagabus compensate i1 (undoes the rest)",
+        "sagabus cancel i1 (undoes the rest, and ends it cancelled)",
+    ]
+    assert cause.ways_for("i1") == ways
     [group] = (await owner.facade.why.look()).standstills
-    assert group.cause.remedy_for("i1") == ways
+    assert group.cause.ways_for("i1") == ways
 
 
 async def test_mistake_of_the_engine_says_that_it_can_be_tried_once_more(

@@ -110,7 +110,20 @@ def test_every_status_is_looked_at() -> None:
         (standings.failed_for_nothing, ["retry"]),
         (standings.rolled_back, ["retry"]),
         (standings.cancelled_and_left, ["retry", "compensate"]),
-        (standings.failed_after_final, ["retry", "compensate"]),
+        (
+            standings.failed_after_final,
+            ["retry", "set-result", "skip", "cancel", "compensate", "cancel"],
+        ),
+        (standings.failed_after_finals, ["retry", "set-result", "skip", "cancel", "cancel"]),
+        (
+            standings.doubted_after_final,
+            ["resolve", "resolve", "set-result", "skip", "cancel", "compensate", "cancel"],
+        ),
+        (standings.doubted, ["resolve", "resolve"]),
+        (standings.doubted_and_cancelled, ["resolve", "resolve"]),
+        (standings.doubted_and_completed, ["resolve", "resolve"]),
+        (standings.several_doubted, 4 * ["resolve"]),
+        (standings.doubted_waiting, ["approve", "reject"]),
         (standings.undo_parked, ["retry", "skip", "set-result"]),
         (standings.given_up, ["resume"]),
         (standings.held, 3 * ["resolve"]),
@@ -124,13 +137,51 @@ def test_what_helps_is_offered(make: Callable[[], Scene], commands: list[str]) -
     assert [command for command, _ in offered(make())] == commands
 
 
+#: Every way to give a command, with the stage in place of ``S``.
+EVERY = {
+    "retry": [[]],
+    "set-result": [["S"]],
+    "skip": [["S"]],
+    "resolve": [["S", "--failed"], ["S", "--succeeded"]],
+    "cancel": [["--no-compensate"], []],
+    "compensate": [[]],
+}
+
+
+@pytest.mark.parametrize("is_below", [False, True], ids=["alone", "below"])
+@pytest.mark.parametrize(
+    "make",
+    [standings.failed_after_final, standings.failed_after_finals, standings.doubted_after_final],
+)
+def test_after_a_final_stage_all_that_is_accepted_is_offered(
+    make: Callable[[], Scene], is_below: bool
+) -> None:
+    scene = make()
+    if is_below:
+        scene.row.parent = ParentRef("above", "x-1-0", 1)
+    accepted = {
+        (command, *(stage if word == "S" else word for word in words))
+        for command, every in EVERY.items()
+        for words in every
+        for stage in scene.definition.stages
+        if GIVE[command](deepcopy(scene), [stage if word == "S" else word for word in words]).ok
+    }
+    said = {"--output", "JSON", "--reason", "TEXT"}
+    found = {
+        (command, *(word for word in words if word not in said))
+        for command, words in offered(scene)
+    }
+    assert found == accepted
+
+
 def test_of_several_outcomes_that_are_unknown_each_is_named() -> None:
     scene = standings.several_held()
     first, second = causes_of(scene.state, scene.definition, AROUND)
     assert second.remedy_for("i1") == (
-        "find out, then sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --succeeded, "
-        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --failed, "
-        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --retry"
+        "sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --succeeded "
+        "(you found out that it had its effect), "
+        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --failed (that it had none), "
+        "or sagabus resolve i1 f --attempt f-1-1/1 --reason TEXT --retry (sends it once more)"
     )
     scene.ask(IntentResolved, "f", "succeeded", attempt="f-1-1/1")
     [last] = causes_of(scene.state, scene.definition, AROUND)

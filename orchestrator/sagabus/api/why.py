@@ -26,6 +26,8 @@ class CauseView(View):
     message: str
     #: What to do about it; empty: nothing, it goes on by itself.
     next: str
+    #: The same, each by itself, the least destructive first.
+    ways: list[str]
     #: It holds the instance up; false of what is under way, or only follows from another cause.
     is_standing: bool
     stage: str | None
@@ -114,6 +116,7 @@ def _cause(cause: Cause, instance: str) -> CauseView:
         cause=cause.cause,
         message=cause.message,
         next=cause.remedy_for(instance),
+        ways=cause.ways_for(instance),
         is_standing=cause.is_standing,
         stage=cause.stage,
         task=cause.task,

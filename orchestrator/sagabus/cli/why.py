@@ -12,6 +12,8 @@ app = typer.Typer()
 
 #: Ids that are printed of one cause; ``--json`` has more.
 _MAX_IDS = 5
+#: What can be done, as long as that is readable in one line.
+_MAX_IN_LINE = 2
 
 
 @app.command()
@@ -52,8 +54,12 @@ def say_why(found: dict[str, Any], indent: str = "") -> None:
 def say_cause(cause: dict[str, Any], indent: str = "") -> None:
     """One cause, and what to do about it."""
     say(f"{indent}  {cause['message']}")
-    if cause["next"]:
-        say(f"{indent}    next: {cause['next']}")
+    if len(cause["ways"]) <= _MAX_IN_LINE:
+        if cause["next"]:
+            say(f"{indent}    next: {cause['next']}")
+        return
+    for number, way in enumerate(cause["ways"]):
+        say(f"{indent}    {'  or' if number else 'next'}: {way}")
 
 
 def _say_all(found: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from sagabus.core import ending, stages
+from sagabus.core import ending, saga, stages
+from sagabus.core.definition import Definition
 from sagabus.core.events import IntentResolved
 from sagabus.core.instance import Answer, Attempt, Failure, InstanceState, TaskStatus
 from sagabus.core.parking import settle
@@ -38,29 +39,31 @@ def intents_of(state: InstanceState) -> list[Attempt]:
     return [each.attempt for each in untold]
 
 
+def doubts_of(definition: Definition, state: InstanceState) -> list[Attempt]:
+    """Those of tasks that have ended which may have had their final effect, as far as is known.
+
+    Nothing waits for what became of them. What another instance did is settled there.
+    """
+    return [
+        attempt
+        for tries in state.attempts.values()
+        for attempt in tries
+        if definition.stages[attempt.stage].classification == "final"
+        and not (tries[-1].is_open or attempt.is_child)
+        and attempt.acted
+        and attempt.status is not TaskStatus.SUCCEEDED
+    ]
+
+
 def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
-    """Take a person's word for the outcome of a held attempt."""
-    found = _held(t, event)
+    """Take a person's word for the outcome of an attempt that nobody knows of."""
+    found = _meant(t, event)
     if isinstance(found, str):
         t.refuse(event.command, found)
         return None
     told = {"outcome": event.outcome, "by": event.by, "reason": event.reason}
     t.record("IntentResolved", {**identity(found), **told})
-    settle(t, found)
-    why = f": {event.reason}" if event.reason else ""
-    match event.outcome:
-        case "succeeded":
-            found.output = event.output
-            close(t, found, TaskStatus.SUCCEEDED, is_acted=True)
-            stages.task_succeeded(t, found)
-        case "failed":
-            message = f"{event.by or 'an operator'} says that it did not happen{why}"
-            failure = Failure("failed_by_operator", message, found.stage, found.task)
-            close(t, found, TaskStatus.FAILED, is_acted=False, error=failure)
-            stages.task_failed(t, found, failure, is_retryable=False)
-        case "retry":
-            _try_again(t, found)
-    ending.settle(t)
+    _settle(t, found, event) if found.is_held else _learn(t, found, event)
     names = {"stage": found.stage, "task": found.task, "attempt": found.attempt}
     result = {"id": t.row.id, "status": t.row.status, **names, "outcome": event.outcome}
     if event.outcome == "retry":
@@ -69,24 +72,75 @@ def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
     return None
 
 
-def _held(t: Transition, event: IntentResolved) -> Attempt | str:
-    """The attempt that a person means, or why there is none."""
+def _settle(t: Transition, held: Attempt, event: IntentResolved) -> None:
+    """The instance goes on with what has waited for this."""
+    settle(t, held)
+    match event.outcome:
+        case "succeeded":
+            held.output = event.output
+            close(t, held, TaskStatus.SUCCEEDED, is_acted=True)
+            stages.task_succeeded(t, held)
+        case "failed":
+            failure = _not_done(held, event)
+            close(t, held, TaskStatus.FAILED, is_acted=False, error=failure)
+            stages.task_failed(t, held, failure, is_retryable=False)
+        case "retry":
+            _try_again(t, held)
+    ending.settle(t)
+
+
+def _learn(t: Transition, given_up: Attempt, event: IntentResolved) -> None:
+    """Only what is said of its effect changes: the instance goes on, or has ended, without it."""
+    if event.outcome == "succeeded":
+        tries = t.state.attempts[given_up.task]
+        # Where a person gave the result instead, this is what that stands for.
+        given_up.is_late = all(each.status is not TaskStatus.SUCCEEDED for each in tries)
+        given_up.output = event.output
+        close(t, given_up, TaskStatus.SUCCEEDED, is_acted=True)
+    else:
+        given_up.acted = False
+        failure = _not_done(given_up, event)
+        close(t, given_up, TaskStatus.FAILED, is_acted=False, error=failure)
+    if t.row.status.is_terminal and t.row.in_flight == 0:  # else a late undo will end it anew
+        saga.revise_end(t)
+
+
+def _not_done(attempt: Attempt, event: IntentResolved) -> Failure:
+    why = f": {event.reason}" if event.reason else ""
+    message = f"{event.by or 'an operator'} says that it did not happen{why}"
+    return Failure("failed_by_operator", message, attempt.stage, attempt.task)
+
+
+def _meant(t: Transition, event: IntentResolved) -> Attempt | str:
+    """The attempt that a person means, or why there is none; first of all what is held."""
     if event.stage not in t.definition.stages:
         return f"workflow {t.row.workflow!r} has no stage {event.stage!r}"
-    of_stage = [each for each in intents_of(t.state) if each.stage == event.stage]
-    held = {f"{each.task}/{each.attempt}": each for each in of_stage if each.is_held}
-    if not held and of_stage:
+    newest = [tries[-1] for tries in t.state.attempts.values() if tries[-1].stage == event.stage]
+    held = _by_name(each for each in newest if each.is_held)
+    doubts = doubts_of(t.definition, t.state)
+    given_up = _by_name(each for each in doubts if each.stage == event.stage)
+    is_final = t.stage(event.stage).classification == "final"
+    is_at_work = is_final and any(each.is_open and not each.is_held for each in newest)
+    if event.attempt is None and is_at_work and not held:
         return f"stage {event.stage!r} is at work still: wait until it tells how it ended"
-    if not held:
+    known = held or given_up if event.attempt is None else held | given_up
+    if not known:
         return f"the outcome of stage {event.stage!r} is not unknown: nothing to resolve"
-    if event.attempt is None and len(held) > 1:
-        return f"several outcomes of stage {event.stage!r} are unknown, name one: {', '.join(held)}"
-    found = event.attempt or next(iter(held))
-    if found not in held:
-        return f"{found} is not held, name one that is: {', '.join(held)}"
+    if event.attempt is None and len(known) > 1:
+        several = ", ".join(known)
+        return f"several outcomes of stage {event.stage!r} are unknown, name one: {several}"
+    name = event.attempt or next(iter(known))
+    if name not in known:
+        return f"the outcome of {name} is not unknown, name one that is: {', '.join(known)}"
+    if event.outcome == "retry" and name in given_up:
+        return f"{name} was given up: say whether it succeeded or failed"
     if event.outcome == "retry" and not stages.is_forward(t.row):
         return "the instance goes forward no more: say whether it succeeded or failed"
-    return held[found]
+    return known[name]
+
+
+def _by_name(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
+    return {f"{each.task}/{each.attempt}": each for each in attempts}
 
 
 def _try_again(t: Transition, attempt: Attempt) -> None:

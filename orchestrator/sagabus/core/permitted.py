@@ -81,7 +81,7 @@ _NOT_BEGUN = _no("the instance has not begun: ask again when it has")
 _NOT_AT_WORK = "no stage of it is under way"
 _UNDO_FAILED = _where("a compensation of the stage failed")
 _STILL_GOING = _no("the instance is still going: skip, fail or set the result of a stage instead")
-_NOT_HELD = _no("the outcome of no final stage is unknown: nothing to resolve")
+_NOTHING_UNKNOWN = _no("the outcome of no final stage is unknown: nothing to resolve")
 
 _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
     "approve": _ASKED,
@@ -157,8 +157,9 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         **_ended(_NOT_AT_WORK),
     ),
     "resolve": _row(
-        rest=_NOT_HELD,
-        needs_operator=_where("the outcome of the final stage is unknown"),
+        rest=_where("an attempt of the final stage may have had its effect, and nobody knows"),
+        pending=_NOTHING_UNKNOWN,
+        rolled_back=_NOTHING_UNKNOWN,
     ),
     "retry": _row(
         pending=_NOT_BEGUN,
@@ -204,8 +205,8 @@ def refusal(command: CommandName, row: Instance, by: str = "") -> str | None:
     if row.parent is None:
         return None
     above = row.parent.instance
-    # What a person undid by hand is said where it was done, and told above from there.
-    if row.status.is_terminal and command != "set_result":
+    # What a person undid by hand, or found out, is said where it was done, and told from there.
+    if row.status.is_terminal and command not in {"set_result", "resolve"}:
         return _TOLD.format(above=above)
     if command == "cancel_no_compensate" and by != above:
         return _UNDONE_ABOVE.format(above=above)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sagabus.core import ending, permitted, repair_undo, reviving
+from sagabus.core import ending, repair_undo, reviving
 from sagabus.core.definition import Definition, Stage
 from sagabus.core.effects import what_stands
 from sagabus.core.events import RetryRequested
@@ -78,9 +78,7 @@ def _new_stages(
 
 def refusal(definition: Definition, state: InstanceState) -> str | None:
     """Why it would be refused now to retry an instance just so; None: it would not be."""
-    t = Transition(definition, state, state.row.updated_at)
-    why_not = permitted.refusal("retry", state.row) or reviving.why_not(t)
-    return why_not or reviving.why_not_final(t, reviving.kept_runs(t))
+    return reviving.refusal(Transition(definition, state, state.row.updated_at))
 
 
 def _why_not(t: Transition, event: RetryRequested, kept: Mapping[str, StageRun]) -> str | None:

@@ -1,14 +1,16 @@
 """Repair of one stage that does not get on: a person skips it, says what it gave, or fails it."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
-from sagabus.core import ending, repair_undo, reviving, saga, stages
+from sagabus.core import ending, permitted, repair_undo, reviving, saga, stages
+from sagabus.core.definition import Definition
 from sagabus.core.events import FailRequested, ResultSet, SkipRequested
 from sagabus.core.instance import (
     Answer,
     Attempt,
     Failure,
+    InstanceState,
     StageRun,
     StageStatus,
     TaskStatus,
@@ -91,6 +93,23 @@ def _failed_run(t: Transition, stage: str) -> StageRun | None:
         return None
     is_failed = run.error is not None and run.ended_at is not None and not run.is_handled
     return run if is_failed else None
+
+
+def past_final(
+    definition: Definition, state: InstanceState, command: Literal["skip", "set_result"]
+) -> list[str]:
+    """Stages that failed after a final one and that ``command`` is accepted of now."""
+    t = Transition(definition, state, state.row.updated_at)
+    if permitted.refusal(command, state.row) is not None:
+        return []
+    found: list[str] = []
+    for name in definition.stages:
+        run = _failed_run(t, name)
+        if run is None or _why_not_kept(t, reviving.kept_runs(t, also=run)) is not None:
+            continue
+        if command == "skip" or _why_no_result(t, run) is None:
+            found.append(name)
+    return found
 
 
 def _why_not_kept(t: Transition, kept: Mapping[str, StageRun]) -> str | None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 
-from sagabus.core import routes, stages
+from sagabus.core import permitted, routes, stages
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import FAIL, Definition
 from sagabus.core.graph import leads_of
@@ -19,6 +19,12 @@ from sagabus.core.instance import (
 )
 from sagabus.core.parking import unpark
 from sagabus.core.transition import Transition
+
+
+def refusal(t: Transition) -> str | None:
+    """Why it would be refused now to retry an instance just so; None: it would not be."""
+    why = permitted.refusal("retry", t.row) or why_not(t)
+    return why or why_not_final(t, kept_runs(t))
 
 
 def why_not(t: Transition) -> str | None:
@@ -85,10 +91,12 @@ def why_not_final(t: Transition, kept: Mapping[str, StageRun]) -> str | None:
                 f"stage {run.stage!r} is final and has succeeded: "
                 "neither it nor anything before it can run again, start a new instance for that"
             )
-        if any(each.acted for each in tries):
+        unknown = next((each for each in tries if each.acted), None)
+        if unknown is not None:
+            where = f" what is left of instance {unknown.agent!r}" if unknown.is_child else ""
             return (
                 f"stage {run.stage!r} is final and may have had its effect: "
-                "it cannot run again, find out and start a new instance"
+                f"find out and resolve{where or ' it'} before it can run again"
             )
     return None
 

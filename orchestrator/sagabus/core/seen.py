@@ -1,6 +1,7 @@
 """What a person saw of a stage, and what there is now: the sentences where they differ."""
 
-from sagabus.core.instance import StageRun
+from sagabus.core import reviving
+from sagabus.core.instance import InstanceStatus, StageRun
 from sagabus.core.stages import is_forward
 from sagabus.core.transition import Transition
 
@@ -18,16 +19,20 @@ def not_active(t: Transition, stage: str) -> str:
 
 
 def _what_else(t: Transition) -> str:
+    """What would be accepted now; nothing that would be refused in its turn."""
     row = t.row
-    failed = dict.fromkeys(each["stage"] for each in row.failed_compensations)
-    if failed:
-        return f"name one whose compensation failed, {', '.join(failed)}"
-    if row.status.is_terminal:
-        return f"the instance is {row.status}, retry that"
     active = dict.fromkeys(run.stage for _, run in t.active_runs())
     if is_forward(row) and active:
         return f"name one that is under way, {', '.join(active)}"
-    return f"wait until the instance, which is {row.phase}, has ended, and retry that"
+    failed = dict.fromkeys(each["stage"] for each in row.failed_compensations)
+    if failed:
+        what = "set the result of" if row.status is InstanceStatus.COMPLETED else "skip"
+        return f"{what} one whose compensation failed, {', '.join(failed)}"
+    if row.status.is_terminal:
+        return reviving.refusal(t) or f"the instance is {row.status}, retry it"
+    if row.parked:
+        return "the instance needs an operator, ask why: that says what can be done"
+    return f"wait until the instance, which is {row.phase}, has ended"
 
 
 def newer_than(t: Transition, run: StageRun, seen: str | None) -> str | None:

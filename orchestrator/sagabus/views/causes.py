@@ -102,9 +102,13 @@ class Cause:
         """What to do; ``ID`` stands for the instance."""
         return ", or ".join(self.ways)
 
+    def ways_for(self, instance: str) -> list[str]:
+        """What to do, each by itself, with the instance's id where it belongs."""
+        return [re.sub(r"(sagabus [a-z-]+) ID\b", rf"\1 {instance}", way) for way in self.ways]
+
     def remedy_for(self, instance: str) -> str:
-        """What to do, with the instance's id where it belongs."""
-        return re.sub(r"(sagabus [a-z-]+) ID\b", rf"\1 {instance}", self.remedy)
+        """The same in one line."""
+        return ", or ".join(self.ways_for(instance))
 
 
 def is_standing(causes: Sequence[Cause]) -> bool:

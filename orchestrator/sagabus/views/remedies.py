@@ -4,16 +4,20 @@
 offered that would be refused.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from sagabus.core import repair_retry, repair_undo
+from sagabus.core import permitted, repair_retry, repair_stage, repair_undo
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Instance, InstanceState, Parked
+from sagabus.core.instance import Attempt, Instance, InstanceState, Parked, TaskStatus
+from sagabus.core.intents import doubts_of
 from sagabus.core.stages import is_forward
 
 #: Of the instances below that have something left.
 _MAX_BELOW: Final = 5
+#: Attempts that are named one by one.
+_MAX_NAMED: Final = 5
 
 
 def undone_by_hand(
@@ -33,26 +37,75 @@ def undone_by_hand(
             yield f"sagabus why {child} (the instance that has not undone it)"
 
 
-def onward(state: InstanceState, definition: Definition | None, what: str) -> list[str]:
-    """What a person may do with an instance that failed; nothing that would be refused."""
-    ways: list[str] = []
+def onward(state: InstanceState, definition: Definition | None) -> list[str]:
+    """What a person may do with an instance that ended without completing."""
     if definition is None:
-        return ways
+        return []
+    ways = [*found_out(state, definition)]
     if repair_retry.refusal(definition, state) is None:
         ways.append("sagabus retry ID (goes on from here)")
     if repair_undo.refusal(definition, state, None) is None:
-        ways.append(f"sagabus compensate ID (undoes {what})")
+        ways.append("sagabus compensate ID (undoes what is left)")
     return ways
+
+
+def past_final(state: InstanceState, definition: Definition | None) -> list[str]:
+    """All that a person may do with an instance that failed after a final stage.
+
+    First what is only said, then what goes on, what leaves everything as it is, what undoes.
+    """
+    ways: list[str] = []
+    is_undoable = definition is None
+    if definition is not None:
+        ways += found_out(state, definition)
+        if repair_retry.refusal(definition, state) is None:
+            ways.append("sagabus retry ID (goes on from here)")
+        ways += [
+            f"sagabus set-result ID {stage} --output JSON --reason TEXT (goes on as if it gave it)"
+            for stage in repair_stage.past_final(definition, state, "set_result")
+        ]
+        ways += [
+            f"sagabus skip ID {stage} --reason TEXT (goes on without it)"
+            for stage in repair_stage.past_final(definition, state, "skip")
+        ]
+        is_undoable = repair_undo.refusal(definition, state, None) is None
+    if permitted.refusal("cancel_no_compensate", state.row) is None:
+        ways.append("sagabus cancel ID --no-compensate (ends it, and leaves everything as it is)")
+    if definition is not None and is_undoable:
+        ways.append("sagabus compensate ID (undoes the rest)")
+    rest = "undoes the rest, and ends it cancelled" if is_undoable else "ends it, nothing is undone"
+    return [*ways, f"sagabus cancel ID ({rest})"]
 
 
 def undo_what_is_left(state: InstanceState, definition: Definition | None) -> list[str]:
     """How to undo what a completed instance has left, and not what it was to do."""
+    if definition is None:
+        return []
     left = [*state.row.effects_left, *state.row.failed_compensations]
-    return [
+    return [*found_out(state, definition)] + [
         f"sagabus compensate ID --stage {stage} (undoes what is left of it)"
         for stage in dict.fromkeys(each["stage"] for each in left)
-        if definition and repair_undo.refusal(definition, state, stage) is None
+        if repair_undo.refusal(definition, state, stage) is None
     ]
+
+
+def found_out(state: InstanceState, definition: Definition) -> Iterator[str]:
+    """How to say what became of final effects that may be there, and that nothing waits for."""
+    doubts = [
+        each
+        for each in doubts_of(definition, state)
+        if not any(other.acted and _is_done(other) for other in state.attempts[each.task])
+    ]
+    of_stage = Counter(each.stage for each in doubts)
+    for each in doubts[:_MAX_NAMED]:
+        which = f" --attempt {each.task}/{each.attempt}" if of_stage[each.stage] > 1 else ""
+        command = f"sagabus resolve ID {each.stage}{which} --reason TEXT"
+        yield f"{command} --failed (you found out that it had no effect)"
+        yield f"{command} --succeeded (it had: that is recorded, and the instance stays as it is)"
+
+
+def _is_done(attempt: Attempt) -> bool:
+    return attempt.status is TaskStatus.SUCCEEDED
 
 
 def resolving(parked: Parked, row: Instance) -> list[str]:
@@ -62,5 +115,8 @@ def resolving(parked: Parked, row: Instance) -> list[str]:
     ]
     which = f" --attempt {parked.task}/{parked.attempt}" if len(alike) > 1 else ""
     command = f"sagabus resolve ID {parked.stage}{which} --reason TEXT"
-    ways = [f"find out, then {command} --succeeded", f"{command} --failed"]
-    return [*ways, f"{command} --retry"] if is_forward(row) else ways
+    ways = [
+        f"{command} --succeeded (you found out that it had its effect)",
+        f"{command} --failed (that it had none)",
+    ]
+    return [*ways, f"{command} --retry (sends it once more)"] if is_forward(row) else ways

@@ -59,12 +59,13 @@ def _ended(state: InstanceState, definition: Definition | None) -> Cause:
         ways = []
     elif row.parent is not None:
         above = row.parent.instance
-        ways = [*remedies.undone_by_hand(state, definition)]
+        ways = [] if definition is None else [*remedies.found_out(state, definition)]
+        ways += remedies.undone_by_hand(state, definition)
         ways.append(f"sagabus why {above}, the instance that it carried out a stage of")
     elif row.status is InstanceStatus.COMPLETED:
         ways = remedies.undo_what_is_left(state, definition)
     else:
-        ways = remedies.onward(state, definition, "what is left")
+        ways = remedies.onward(state, definition)
     return Cause("ended", title, detail, ways, since=row.ended_at)
 
 
@@ -98,9 +99,7 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
         case "after_final":
             name, title = "after_final", "it failed after a final stage had succeeded"
             detail = _failure(state.row)
-            leaves = permitted.refusal("cancel_no_compensate", state.row) is None
-            how = " --no-compensate (leaves everything as it is)" if leaves else " (ends it)"
-            ways = remedies.onward(state, definition, "the rest") or [f"sagabus cancel ID{how}"]
+            ways = remedies.past_final(state, definition)
         case "invariant":
             name, title = "engine_failed", "the engine failed on it"
             ways = ["sagabus resume ID (tries once more); report it with sagabus history ID --json"]

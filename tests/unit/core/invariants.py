@@ -33,6 +33,7 @@ AFTER_THE_END = {
     "TaskStarted",
     "TaskRetryScheduled",
     "RollbackRevised",
+    "IntentResolved",
 }
 #: What lets an instance that was held after a final stage go forward again.
 GONE_ON = {"WorkflowUnparked"}
@@ -40,6 +41,8 @@ GONE_ON = {"WorkflowUnparked"}
 REPAIRED = {"UndoRequested", "WorkflowRetried", "StageUndoneByHand", "CompensationSkipped"}
 #: What an instance below had left is gone after all.
 GONE_BELOW = {"CompensationCompleted", "RollbackRevised"}
+#: A person says that a final effect of it never was.
+FOUND_OUT = {"IntentResolved", "RollbackRevised"}
 
 
 def check_counters(definition: Definition, state: InstanceState) -> None:
@@ -147,7 +150,7 @@ def check_decisions(
         assert before is not S.ROLLED_BACK or "UndoRequested" not in types
         return  # a person, or the instance above, has taken the end back
     if before is S.FAILED and status is S.ROLLED_BACK:
-        assert types == GONE_BELOW, f"rolled back by {types}"
+        assert types in (GONE_BELOW, FOUND_OUT), f"rolled back by {types}"
         return
     assert status in LEGAL[before], f"{before} became {status}"
     if before in ENDS:

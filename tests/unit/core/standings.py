@@ -4,7 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from sagabus.core.definition import Approval, RetryPolicy
-from sagabus.core.events import CancelRequested, RetryRequested, SkipRequested
+from sagabus.core.events import (
+    CancelRequested,
+    IntentResolved,
+    RetryRequested,
+    SkipRequested,
+)
 from tests.unit.core.scene import Scene, graph, leads_to, sequence, stage
 
 UNDO = ("devops",)
@@ -108,6 +113,77 @@ def held_beside_a_retry() -> Scene:
     scene.wait(10)
     scene.fail("a-1-0").claim("f-1-0", delivery=2)
     return scene
+
+
+def _tried_again(scene: Scene, task: str) -> Scene:
+    """A final task whose first attempt may have had its effect is at its second one."""
+    scene.claim(task)
+    scene.wait(10)
+    scene.claim(task, delivery=2)
+    scene.ask(IntentResolved, scene.attempt(task).stage, "retry")
+    return scene
+
+
+def doubted_at_work() -> Scene:
+    return _tried_again(_final(), "f-1-0")
+
+
+def doubted_running() -> Scene:
+    return doubted_at_work().succeed("f-1-0")
+
+
+def doubted_paused() -> Scene:
+    scene = doubted_running()
+    scene.pause()
+    return scene
+
+
+def doubted_waiting() -> Scene:
+    flow = sequence(
+        stage("f", classification="final"),
+        stage("g", classification="final", approval=Approval()),
+    )
+    return _tried_again(Scene(flow).start(), "f-1-0").succeed("f-1-0")
+
+
+def doubted_undoing() -> Scene:
+    return doubted_at_work().fail("f-1-0")
+
+
+def doubted() -> Scene:
+    """It failed, all else is undone, and the first attempt of f may have had its effect."""
+    return doubted_undoing().succeed("a-1-0-undo-0")
+
+
+def doubted_and_cancelled() -> Scene:
+    scene = doubted_at_work()
+    scene.cancel()
+    return scene.succeed("a-1-0-undo-0")
+
+
+def doubted_after_final() -> Scene:
+    """It is held behind f, and the first attempt of x may have had its effect."""
+    return _tried_again(_final().succeed("f-1-0"), "x-1-0").fail("x-1-0")
+
+
+def doubted_and_completed() -> Scene:
+    scene = doubted_after_final()
+    scene.ask(SkipRequested, "x")
+    return scene
+
+
+def several_doubted() -> Scene:
+    flow = sequence(stage("f", "devops", "devops", parallel=True, classification="final"))
+    scene = Scene(flow).start()
+    for task in ("f-1-0", "f-1-1"):
+        _tried_again(scene, task)
+    return scene.fail("f-1-0").fail("f-1-1")
+
+
+def failed_after_finals() -> Scene:
+    """Nothing of it can be undone."""
+    flow = sequence(stage("f", classification="final"), stage("x", classification="final"))
+    return Scene(flow).start().succeed("f-1-0").fail("x-1-0")
 
 
 def failed_after_final() -> Scene:

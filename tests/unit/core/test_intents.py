@@ -9,10 +9,17 @@ import pytest
 
 from sagabus.core.commands import WithdrawTask
 from sagabus.core.definition import Approval, RetryPolicy, Route, Routes
-from sagabus.core.events import FailRequested, IntentResolved, SkipRequested
-from sagabus.core.instance import Answer
+from sagabus.core.events import (
+    FailRequested,
+    IntentResolved,
+    ResultSet,
+    RetryRequested,
+    SkipRequested,
+)
+from sagabus.core.instance import Answer, ParentRef
 from sagabus.core.intents import intents_of
 from sagabus.core.tasks import GRACE, INTENT_WATCH
+from tests.unit.core import standings
 from tests.unit.core.scene import Scene, graph, leads_to, seconds, sequence, stage
 
 UNDO = ("devops",)
@@ -348,7 +355,7 @@ def test_what_is_not_unknown_is_not_resolved() -> None:
         == "the outcome of stage 'a' is not unknown: nothing to resolve"
     )
     newer = resolve(scene, "b", "failed", attempt="b-1-0/2").message
-    assert newer == "b-1-0/2 is not held, name one that is: b-1-0/1"
+    assert newer == "the outcome of b-1-0/2 is not unknown, name one that is: b-1-0/1"
     assert scene.status == "needs_operator"
 
 
@@ -360,6 +367,108 @@ def test_of_several_unknown_outcomes_one_is_to_be_named() -> None:
     assert scene.status == "needs_operator"
     assert resolve(scene, "a", "succeeded").ok
     assert scene.status == "completed"
+
+
+# --- a person finds out later ---------------------------------------------------------------------
+
+
+def test_what_was_tried_again_and_failed_can_be_said_not_to_have_happened_after_the_end() -> None:
+    scene = standings.doubted()
+    left = {"stage": "f", "task": "f-1-0", "class": "final", "is_certain": False}
+    assert (scene.status, scene.row.rollback, scene.row.effects_left) == (
+        *("failed", "partial"),
+        [left],
+    )
+    assert "resolve it before it can run again" in str(scene.ask(RetryRequested).message)
+    answer = resolve(scene, "f", "failed")
+    assert (answer.ok, answer.result["attempt"], answer.result["status"]) == (
+        *(True, 1),
+        "rolled_back",
+    )
+    assert (scene.row.rollback, scene.row.effects_left) == ("full", [])
+    assert (scene.attempt("f-1-0", 1).status, scene.attempt("f-1-0", 1).acted) == ("failed", False)
+    assert scene.ask(RetryRequested).ok
+    assert scene.succeed("a-2-0", "f-2-0", "x-1-0").status == "completed"
+
+
+def test_what_was_tried_again_and_failed_can_be_said_to_have_happened_after_the_end() -> None:
+    scene = standings.doubted()
+    assert resolve(scene, "f", "succeeded", output={"id": 7}, attempt="f-1-0/1").ok
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["is_certain"] for each in scene.row.effects_left] == [True]
+    assert scene.attempt("f-1-0", 1).output == {"id": 7}
+    assert "has succeeded" in str(scene.ask(RetryRequested).message)
+    assert not resolve(scene, "f", "failed").ok
+
+
+def test_what_is_found_out_of_an_attempt_leaves_a_later_one_of_the_same_task_held() -> None:
+    scene = standings.doubted_at_work()
+    scene.claim("f-1-0")
+    message = "stage 'f' is at work still: wait until it tells how it ended"
+    assert resolve(scene, "f", "succeeded").message == message
+    scene.wait(10)
+    scene.claim("f-1-0", delivery=2)
+    assert resolve(scene, "f", "failed").result["attempt"] == 2
+    assert resolve(scene, "f", "failed").result["attempt"] == 1
+    assert scene.succeed("a-1-0-undo-0").status == "rolled_back"
+
+
+def test_what_was_given_up_is_not_sent_once_more() -> None:
+    scene = standings.doubted()
+    message = "f-1-0/1 was given up: say whether it succeeded or failed"
+    assert resolve(scene, "f", "retry").message == message
+
+
+def test_of_several_that_were_given_up_one_is_to_be_named() -> None:
+    scene = standings.several_doubted()
+    message = "several outcomes of stage 'f' are unknown, name one: f-1-0/1, f-1-1/1"
+    assert resolve(scene, "f", "failed").message == message
+    assert resolve(scene, "f", "failed", attempt="f-1-0/1").ok
+    assert resolve(scene, "f", "failed").ok
+    assert scene.row.effects_left == []
+
+
+def test_held_behind_a_final_stage_what_is_found_out_lets_it_be_tried_again() -> None:
+    scene = standings.doubted_after_final()
+    assert not scene.ask(RetryRequested).ok
+    assert resolve(scene, "x", "failed").ok
+    assert scene.status == "needs_operator"
+    assert scene.ask(RetryRequested).ok
+    assert scene.succeed("x-2-0").status == "completed"
+
+
+@pytest.mark.parametrize(("outcome", "left"), [("failed", 0), ("succeeded", 1)])
+def test_what_a_completed_instance_went_on_without_is_found_out(outcome: str, left: int) -> None:
+    scene = standings.doubted_and_completed()
+    assert [each["is_certain"] for each in scene.row.effects_left] == [False]
+    assert resolve(scene, "x", outcome).ok
+    assert [each["is_certain"] for each in scene.row.effects_left] == left * [True]
+    assert scene.status == "completed"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "succeeded"])
+def test_what_a_person_gave_the_result_of_is_meant_to_stand(outcome: str) -> None:
+    scene = standings.doubted_after_final()
+    scene.ask(ResultSet, "x", {"sent": True})
+    assert [each["is_certain"] for each in scene.row.effects_left] == [False]
+    assert resolve(scene, "x", outcome).ok
+    assert (scene.status, scene.row.effects_left) == ("completed", [])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left"), [("failed", None), ("succeeded", ["certain", "final"])]
+)
+def test_what_is_found_out_below_is_told_above(outcome: str, left: list[str] | None) -> None:
+    scene = standings.doubted()
+    scene.row.parent = ParentRef("up", "x-1-0", 1)
+    scene.said.clear()
+    assert resolve(scene, "f", outcome).ok
+    [told] = scene.said
+    assert (told.parent, told.has_left_effects, told.left) == (
+        scene.row.parent,
+        left is not None,
+        left,
+    )
 
 
 # --- and the saga -------------------------------------------------------------------------------
