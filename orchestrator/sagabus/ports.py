@@ -72,6 +72,8 @@ class PartitionClaim:
     published: int
     #: History of batch ``batch``; to be published again when ``published < batch``.
     last_history: Sequence[HistoryEntry] = ()
+    #: When the database was restored from a backup last; None: never.
+    restored_at: datetime | None = None
 
 
 class Mark(NamedTuple):
@@ -225,8 +227,13 @@ class Store(Protocol):
     async def read_mark(self, partition: int) -> Mark:
         """How far the partition is stored; zeros where it never was."""
 
-    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
-        """Raise the partition's epoch (beyond ``above``; at first to 1) and read its row."""
+    async def take_partition(
+        self, partition: int, above: int = 0, restored_at: datetime | None = None
+    ) -> PartitionClaim:
+        """Raise the partition's epoch (beyond ``above``; at first to 1) and read its row.
+
+        ``restored_at``: the database was restored just now; kept until it is again.
+        """
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch.

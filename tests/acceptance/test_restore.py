@@ -99,11 +99,14 @@ def test_database_older_than_the_bus_is_refused_and_gone_on_from_after_restore(
         Orchestrator(tmp_path, WORKFLOWS, nats_url=nats.url) as orchestrator,
         agents(tmp_path, nats.url) as log,
     ):
+        orchestrator.start_instance("order", "refused", {"fail": "charge"})
+        statuses_settle(orchestrator, {"refused": "rolled_back"})
         slow = {"slow": "make", "slow_s": SLOW_S}
         orchestrator.start_instance("build", "known", slow)
         orchestrator.start_instance("build", "failing", {**slow, "fail": "test"})
         orchestrator.start_instance("order", "paid", slow)
-        until(lambda: len(runs(log)) == 3, "all have begun")
+        begun = {(each, "make") for each in ("known", "failing", "paid")}
+        until(lambda: begun <= runs(log).keys(), "all have begun")
         stop(orchestrator)
         shutil.copytree(orchestrator.data, backup)
 
@@ -111,7 +114,8 @@ def test_database_older_than_the_bus_is_refused_and_gone_on_from_after_restore(
         orchestrator.wait_ready()
         orchestrator.start_instance("build", "later", {})
         ends = {"known": "completed", "failing": "rolled_back", "paid": "completed"}
-        statuses_settle(orchestrator, {**ends, "later": "completed"})
+        orchestrator.post("/api/v1/workflow-executions/refused/retry", {"parameters": {"fail": ""}})
+        statuses_settle(orchestrator, {**ends, "later": "completed", "refused": "completed"})
         stop(orchestrator)
         before = runs(log)
 
@@ -134,7 +138,10 @@ def test_database_older_than_the_bus_is_refused_and_gone_on_from_after_restore(
             known = with_flag.instance("known")
             assert known["restored_at"] is not None
             with_flag.start_instance("build", "new", {})
-            statuses_settle(with_flag, {"new": "completed"})
+            with_flag.post(
+                "/api/v1/workflow-executions/refused/retry", {"parameters": {"fail": ""}}
+            )
+            statuses_settle(with_flag, {"new": "completed", "refused": "needs_operator"})
             stop(with_flag)
         after = runs(log)
         again = {key: lines[len(before[key]) :] for key, lines in after.items()}
@@ -142,6 +149,7 @@ def test_database_older_than_the_bus_is_refused_and_gone_on_from_after_restore(
             assert all(line["resent"] for line in lines) == (instance != "new")
         assert [len(again["known", stage]) for stage in ("make", "test")] == [1, 1]
         assert len(after["paid", "charge"]) == 1
+        assert len(after["refused", "charge"]) == 2  # it failed, and was done after the backup
 
         # The marks were reset: from now on it is a database like any other.
         orchestrator.start()

@@ -70,6 +70,20 @@ async def test_owner_may_begin_beyond_an_epoch_that_the_database_has_not_seen(
     assert (await store.take_partition(0, above=3)).epoch == 9
 
 
+async def test_moment_of_the_newest_restore_is_told_to_every_owner_of_the_partition(
+    store: Store,
+) -> None:
+    assert (await store.take_partition(0)).restored_at is None
+    second = START + timedelta(microseconds=1)
+    for at in (START, second):
+        assert (await store.take_partition(0, restored_at=at)).restored_at == at
+        assert (await store.take_partition(0)).restored_at == at
+    owner = await Owner.of(store)
+    await owner.commit(instance("a"))
+    assert (await store.take_partition(0)).restored_at == second
+    assert (await store.take_partition(1)).restored_at is None
+
+
 async def test_owners_who_take_a_partition_at_once_get_different_epochs(store: Store) -> None:
     claims = await asyncio.gather(*[store.take_partition(0) for _ in range(6)])
     assert sorted(claim.epoch for claim in claims) == [1, 2, 3, 4, 5, 6]

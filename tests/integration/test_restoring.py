@@ -4,23 +4,17 @@ Over the memory adapters: nothing here depends on a server.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sagabus.core.instance import InstanceStatus, TaskStatus, child_id
-from sagabus.errors import OutdatedStoreError
-from sagabus.ports import Store
 from sagabus.runtime.restoring import take_back
 from sagabus_agents import wire
-from sagabus_agents.wire import ClaimVerdict
-from tests.support.crew import Hand
-from tests.support.engine import Life, Owner, ended, history_types, running, shorten_grace
-from tests.support.worlds import MemoryWorld, Taken, until
+from tests.support.engine import Life, ended, history_types, running, shorten_grace
+from tests.support.restore_scene import RestoreScene, run
+from tests.support.worlds import until
 
 CONFIG = """
 [[workflows]]
@@ -61,62 +55,13 @@ action = "order"
 """
 
 
-class Scene:
-    """A world whose database is put back from a copy."""
-
-    def __init__(self, config: Path) -> None:
-        self.config = config
-        self.world = MemoryWorld()
-        self.backup: Store = self.world.store
-
-    def back_up(self) -> None:
-        self.backup = deepcopy(self.world.store)
-
-    def restore(self) -> None:
-        self.world.store = deepcopy(self.backup)
-
-    @asynccontextmanager
-    async def owner(
-        self, *, is_after_restore: bool = False, life: Life | None = None
-    ) -> AsyncIterator[Owner]:
-        owner = Owner(self.config, self.world.store, await self.world.connect(), life=life)
-        if is_after_restore:
-            owner.engine.restoring.add(0)
-        await owner.begin()
-        if life is None:
-            await owner.until_serving()
-        yield owner
-        if not owner.life.is_over:
-            await owner.stop()
-
-    async def hand(self) -> Hand:
-        return Hand(await self.world.link())
-
-    async def refused(self) -> bool:
-        with pytest.raises(BaseExceptionGroup) as caught:
-            async with self.owner():
-                pass
-        return caught.value.subgroup(OutdatedStoreError) is not None
-
-
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RestoreScene:
     shorten_grace(monkeypatch, 0.1)
-    config = tmp_path / "workflows.toml"
-    config.write_text(CONFIG)
-    return Scene(config)
+    return RestoreScene(tmp_path / "workflows.toml", CONFIG)
 
 
-async def run(hand: Hand, task: Taken) -> None:
-    """Claim a task; before it is known who is there, nobody is answered."""
-
-    async def is_told() -> bool:
-        return await hand.claim(task, claim="c1", wait_s=0.1) is ClaimVerdict.RUN
-
-    await until(is_told)
-
-
-async def run_on(scene: Scene, workflow: str = "two") -> None:
+async def run_on(scene: RestoreScene, workflow: str = "two") -> None:
     """Start ``i1`` before the backup is made, and have its first task done after it."""
     async with scene.owner() as owner:
         await owner.facade.start(workflow, id="i1")
@@ -130,7 +75,7 @@ async def run_on(scene: Scene, workflow: str = "two") -> None:
         await until(has_gone_on)
 
 
-async def test_database_whose_bus_was_lost_starts_as_it_is(scene: Scene) -> None:
+async def test_database_whose_bus_was_lost_starts_as_it_is(scene: RestoreScene) -> None:
     await run_on(scene)
     scene.restore()
     scene.world.broker.wipe()
@@ -138,7 +83,7 @@ async def test_database_whose_bus_was_lost_starts_as_it_is(scene: Scene) -> None
         assert (await owner.facade.get("i1")).row.restored_at is None
 
 
-async def test_every_task_is_flagged_and_claimed_from_the_restore_on(scene: Scene) -> None:
+async def test_every_task_is_flagged_and_claimed_from_the_restore_on(scene: RestoreScene) -> None:
     await run_on(scene)
     scene.restore()
     assert await scene.refused()
@@ -160,7 +105,7 @@ async def test_every_task_is_flagged_and_claimed_from_the_restore_on(scene: Scen
 
 
 async def test_final_task_that_may_be_done_is_held_until_an_operator_wants_it_sent(
-    scene: Scene,
+    scene: RestoreScene,
 ) -> None:
     await run_on(scene, "order")
     scene.restore()
@@ -191,7 +136,7 @@ async def test_final_task_that_may_be_done_is_held_until_an_operator_wants_it_se
 
 
 async def test_sub_workflow_of_a_restored_instance_may_have_been_carried_out_too(
-    scene: Scene,
+    scene: RestoreScene,
 ) -> None:
     await run_on(scene, "above")
     scene.restore()
@@ -213,7 +158,7 @@ async def test_sub_workflow_of_a_restored_instance_may_have_been_carried_out_too
         assert scene.world.broker.queued_tasks("billing") == []
 
 
-async def test_idempotent_final_task_is_sent_again_as_any_other(scene: Scene) -> None:
+async def test_idempotent_final_task_is_sent_again_as_any_other(scene: RestoreScene) -> None:
     await run_on(scene, "idempotent")
     scene.restore()
     scene.world.broker.forget_sent()
@@ -228,7 +173,7 @@ async def test_idempotent_final_task_is_sent_again_as_any_other(scene: Scene) ->
 
 @pytest.mark.parametrize("step", ["commit.before", "commit.after", "write_mark.before"])
 async def test_restore_that_was_cut_off_is_refused_until_it_is_finished(
-    scene: Scene, step: str
+    scene: RestoreScene, step: str
 ) -> None:
     await run_on(scene)
     scene.restore()
@@ -242,7 +187,9 @@ async def test_restore_that_was_cut_off_is_refused_until_it_is_finished(
         assert (await owner.facade.get("i1")).row.restored_at is not None
 
 
-async def test_agents_are_asked_to_end_what_the_database_does_not_await(scene: Scene) -> None:
+async def test_agents_are_asked_to_end_what_the_database_does_not_await(
+    scene: RestoreScene,
+) -> None:
     async with scene.owner() as owner:
         await owner.facade.start("two", id="i1")
         told: list[str] = []

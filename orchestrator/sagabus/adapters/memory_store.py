@@ -40,6 +40,7 @@ class _Partition:
     batch: int = 0
     published: int = 0
     last_history: list[tuple[str, int]] = field(default_factory=list)
+    restored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +78,16 @@ class MemoryStore:
         row = self._partitions.get(partition, _Partition())
         return Mark(row.epoch, row.batch)
 
-    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
+    async def take_partition(
+        self, partition: int, above: int = 0, restored_at: datetime | None = None
+    ) -> PartitionClaim:
         """Raise the partition's epoch and read it."""
         self._check_open()
         row = self._partitions.setdefault(partition, _Partition())
         row.epoch = max(row.epoch, above) + 1
+        row.restored_at = restored_at or row.restored_at
         last = [self._entry(instance_id, version) for instance_id, version in row.last_history]
-        return PartitionClaim(row.epoch, row.batch, row.published, last)
+        return PartitionClaim(row.epoch, row.batch, row.published, last, row.restored_at)
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch, all or nothing."""

@@ -45,10 +45,11 @@ from sagabus.ports import (
 _TAKE: Final = """{
 LET $p = (UPSERT ONLY type::record('partition', $partition) SET
   epoch = math::max([epoch ?? 0, $above]) + 1, batch = batch ?? 0, published = published ?? 0,
-  last_history = last_history ?? []);
+  last_history = last_history ?? [], restored_at = $restored_at ?? restored_at);
 RETURN [$p.epoch, $p.batch, $p.published, (
   SELECT VALUE [record::id(id), workflow, events]
-  FROM $p.last_history.map(|$key| type::record('history_event', $key)))];
+  FROM $p.last_history.map(|$key| type::record('history_event', $key))),
+  IF $p.restored_at = NONE { NONE } ELSE { <string> $p.restored_at }];
 };"""
 _STANDING: Final = "SELECT VALUE [epoch, batch] FROM type::record('partition', $partition);"
 # Blocks, so that all is of one moment.
@@ -147,13 +148,20 @@ class SurrealStore:
         [rows] = await self._connection.run(_STANDING, partition=partition)
         return Mark(*rows[0]) if rows else Mark(0, 0)
 
-    async def take_partition(self, partition: int, above: int = 0) -> PartitionClaim:
+    async def take_partition(
+        self, partition: int, above: int = 0, restored_at: datetime | None = None
+    ) -> PartitionClaim:
         """Raise the partition's epoch and read it."""
         self._written[partition] = {}
-        [[epoch, batch, published, history]] = await self._connection.run(
-            _TAKE, partition=partition, above=above
+        [[epoch, batch, published, history, restored]] = await self._connection.run(
+            _TAKE,
+            partition=partition,
+            above=above,
+            restored_at=None if restored_at is None else restored_at.isoformat(),
         )
-        return PartitionClaim(epoch, batch, published, [_entry(*row) for row in history])
+        last = [_entry(*row) for row in history]
+        at = None if restored is None else datetime.fromisoformat(restored)
+        return PartitionClaim(epoch, batch, published, last, at)
 
     async def commit(self, batch: Batch) -> None:
         """Store a batch, all or nothing."""

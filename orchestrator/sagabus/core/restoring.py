@@ -3,13 +3,16 @@
 What an instance did after the backup is not known any more, and its effects may be there. So from
 now on all its tasks are sent as if they had been sent before: flagged, and asked for by a claim. A
 final effect is never repeated on that chance: it is held for an operator instead of being sent.
+What had ended by then may have been continued after the backup as well, and is told when it is
+asked for something.
 """
 
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
 from sagabus.core.events import DatabaseRestored
-from sagabus.core.instance import Attempt, Instance
+from sagabus.core.instance import Attempt, Instance, InstanceState
 from sagabus.core.parking import hold
 from sagabus.core.transition import Transition
 
@@ -28,9 +31,24 @@ def begin_again(t: Transition, event: DatabaseRestored) -> None:
             hold(t, attempt, MAY_BE_DONE)
 
 
-def may_be_done(row: Instance, attempt: Attempt) -> bool:
+def is_untold(row: Instance, restored_at: datetime | None) -> bool:
+    """Whether an instance was there when the database was restored, and was not told: it had ended.
+
+    ``restored_at``: when that was last; None: never.
+    """
+    if restored_at is None or row.created_at >= restored_at:
+        return False
+    return row.restored_at is None or row.restored_at < restored_at
+
+
+def may_be_done(state: InstanceState, attempt: Attempt) -> bool:
     """Whether a final task that is to leave may have been carried out in what is not known.
 
-    A second attempt is sent after a failure that is known, or on an operator's word.
+    Not where the attempt before it ended after that: then a failure that was heard since, or an
+    operator, has settled it.
     """
-    return row.restored_at is not None and attempt.is_once and attempt.attempt == 1
+    restored_at = state.row.restored_at
+    if restored_at is None or not attempt.is_once:
+        return False
+    last = state.find(attempt.task, attempt.attempt - 1)
+    return last is None or last.ended_at is None or last.ended_at <= restored_at

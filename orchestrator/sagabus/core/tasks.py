@@ -235,7 +235,7 @@ def send(t: Transition, attempt: Attempt) -> None:
         attempt.due_at = first_limit(t, attempt)
     t.change(attempt)
     _record_sent(t, attempt)
-    if restoring.may_be_done(t.row, attempt):
+    if restoring.may_be_done(t.state, attempt):
         parking.hold(t, attempt, restoring.MAY_BE_DONE)
     elif not attempt.is_local:
         t.do(DispatchTask(attempt))

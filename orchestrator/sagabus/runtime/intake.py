@@ -8,9 +8,17 @@ import structlog
 
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Definition, TemplateError
-from sagabus.core.events import EndAsked, Event, OperatorRequest, RetryRequested, StartRequested
+from sagabus.core.events import (
+    DatabaseRestored,
+    EndAsked,
+    Event,
+    OperatorRequest,
+    RetryRequested,
+    StartRequested,
+)
 from sagabus.core.instance import Failure, InstanceState, InstanceStatus
 from sagabus.core.kv import MAX_ASKED, Closed, UnknownKeyError, known_keys
+from sagabus.core.restoring import is_untold
 from sagabus.core.subworkflows import ask_again
 from sagabus.errors import BadMessageError, ConfigError, InvariantError, RequestError
 from sagabus.runtime.deciding import Decider
@@ -85,6 +93,8 @@ class Intake:
             state, events = await self._events(turn, instance, states.get(instance), items)
             events += timers.get(instance, [])
             if state is not None:
+                if events and is_untold(state.row, self._roster.restored_at):
+                    events.insert(0, DatabaseRestored(turn.at))
                 await self._apply(turn, decider, state, events, items)
         turn.bury_ignored()
 

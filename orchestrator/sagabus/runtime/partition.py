@@ -211,7 +211,10 @@ class PartitionLoop:
         self.status = "taking"
         self._taken_at = engine.clock()
         above = await self._above()
-        claim = await self._patiently(lambda: engine.store.take_partition(self.number, above))
+        restored_at = engine.clock() if self.number in engine.restoring else None
+        claim = await self._patiently(
+            lambda: engine.store.take_partition(self.number, above, restored_at)
+        )
         self._epoch, self._batch, self._published = claim.epoch, claim.batch, claim.published
         self._inbox = await engine.bus.open_inbox(self.number, claim.epoch)
         found = await self._patiently(lambda: engine.store.load_active(self.number))
@@ -224,8 +227,9 @@ class PartitionLoop:
                 self._timers.add(state.row.id, timer)
         await tell_again(engine.bus, claim, self._roster.states(), self._load)
         self._published = claim.batch
-        if self.number in engine.restoring:
-            await self._begin_again()
+        if restored_at is not None:
+            await self._begin_again(restored_at)
+        self._roster.restored_at = claim.restored_at
         # Last: until then a start without the operator's word is refused.
         await engine.bus.write_mark(self.number, Mark(self._epoch, self._batch))
         engine.restoring.discard(self.number)
@@ -247,13 +251,13 @@ class PartitionLoop:
         known = await engine.bus.read_mark(self.number)
         return 0 if known is None else known.epoch
 
-    async def _begin_again(self) -> None:
-        """Tell every instance that the database was restored, before anything of it is sent."""
+    async def _begin_again(self, at: datetime) -> None:
+        """Tell what is unfinished that the database was restored, before anything of it is sent."""
         ids = [state.row.id for state in self._roster.states()]
         limit = self._engine.limits.batch
         for start in range(0, len(ids), limit):
-            turn = Turn(self._engine.clock(), (), ())
-            turn.own = [(each, DatabaseRestored(turn.at)) for each in ids[start : start + limit]]
+            turn = Turn(at, (), ())
+            turn.own = [(each, DatabaseRestored(at)) for each in ids[start : start + limit]]
             await self._intake().decide(turn, ())
             await self._store_and_tell(turn)
             self._settle(turn)

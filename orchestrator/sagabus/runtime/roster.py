@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from time import monotonic
 
 from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStatus
@@ -29,6 +30,8 @@ class Roster:
         self._store = store
         self._states: dict[str, InstanceState] = {}
         self._partial: set[str] = set()
+        #: When the database was restored from a backup last; who had ended by then was not told.
+        self.restored_at: datetime | None = None
         #: Instances that cannot be gone on with, and why: each alone, never the partition.
         self.unreadable: dict[str, str] = {}
         #: Unanswered attempts, longest without news first, with the time of the last send.
