@@ -415,23 +415,20 @@ async def test_of_instances_that_one_cause_holds_up_only_what_helps_each_is_offe
     check(group.cause.remedy)
 
 
-async def test_of_a_final_fan_out_each_outcome_is_named_that_is_unknown(
+async def test_of_a_final_fan_out_one_word_settles_all_that_is_unknown(
     owner: Owner, world: World
 ) -> None:
     await hold(owner, Hand(await world.link()), "fanning", "i1", tasks=2)
-    causes = (await owner.facade.why.explain("i1")).causes
-    for number, cause in enumerate(causes):
-        command = f"sagabus resolve i1 pays --attempt pays-1-{number}/1 --reason TEXT --succeeded"
-        assert command in cause.remedy_for("i1")
-        check(cause.remedy_for("i1"))
+    [cause] = (await owner.facade.why.explain("i1")).causes
+    assert "(pays-1-0/1, pays-1-1/1)" in cause.message
+    assert cause.ways_for("i1")[0].startswith("sagabus resolve i1 pays --all --reason TEXT")
+    check(cause.remedy_for("i1"))
     [group] = (await owner.facade.why.look()).standstills
-    assert group.instances == ["i1"]
-    assert group.cause.remedy == "sagabus why ID (what helps is not the same for all)"
-    check(group.cause.remedy)
-    for cause in causes:
-        await owner.facade.resolve(
-            "i1", "pays", "succeeded", attempt=f"{cause.task}/1", by="ann", reason="seen"
-        )
+    assert (group.instances, group.cause.ways) == (["i1"], cause.ways)
+    told = await owner.facade.resolve(
+        "i1", "pays", "succeeded", is_all=True, by="ann", reason="seen"
+    )
+    assert told["attempts"] == ["pays-1-0/1", "pays-1-1/1"]
     assert (await owner.facade.wait("i1", 5)).row.status == "completed"
 
 

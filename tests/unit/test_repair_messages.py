@@ -57,6 +57,8 @@ def test_each_command_says_what_it_is_about_and_who_asks() -> None:
     assert repair_event(message("resolve", outcome="failed", **of), BASE) == IntentResolved(
         BASE, "c1", "a", "failed", None, "a-1-0/2", "ann", "stuck"
     )
+    together = repair_event(message("resolve", stage="a", outcome="retry", all=True), BASE)
+    assert together == IntentResolved(BASE, "c1", "a", "retry", by="ann", is_all=True)
     assert repair_event(message("compensate", reason="wrong"), BASE) == CompensateRequested(
         BASE, "c1", None, "ann", "wrong"
     )

@@ -1,9 +1,9 @@
 """Routes that repair an instance: tried again, gone on without, resolved, undone."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import CommandView, WhyRequest
@@ -54,6 +54,14 @@ class ResolveRequest(ResultRequest):
 
     #: ``retry``: it is sent once more, with the same idempotency key.
     outcome: Literal["succeeded", "failed", "retry"]
+    #: Of all attempts of the stage whose outcome is unknown.
+    all_: bool = Field(default=False, alias="all")
+
+    @model_validator(mode="after")
+    def _name_one_or_all(self) -> Self:
+        if self.all_ and self.attempt is not None:
+            raise ValueError("name one attempt, or all: not both")
+        return self
 
 
 class CompensateRequest(WhyRequest):
@@ -158,6 +166,7 @@ async def resolve(
         body.outcome,
         output=body.output,
         attempt=body.attempt,
+        is_all=body.all_,
         by=body.by,
         reason=body.reason,
         command=command.id,

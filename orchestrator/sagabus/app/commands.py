@@ -209,12 +209,16 @@ class Commands:
         *,
         output: Any = None,
         attempt: str | None = None,
+        is_all: bool = False,
         by: str = "",
         reason: str = "",
         command: str | None = None,
     ) -> Mapping[str, Any]:
-        """Say what came of a final stage whose outcome is unknown; ``retry`` sends it again."""
-        more = {"outcome": outcome, "output": output}
+        """Say what came of a final stage whose outcome is unknown; ``retry`` sends it again.
+
+        ``is_all``: of all its attempts of which that is so.
+        """
+        more = {"outcome": outcome, "output": output} | ({"all": True} if is_all else {})
         return await self._repair(
             instance_id, "resolve", stage, attempt, by, reason, command, **more
         )

@@ -29,6 +29,9 @@ def repair(
     result = reply["result"]
     if not result.get("is_sent", True):
         words += " when the instance is resumed"
+    if "attempts" in result:
+        words += f" ({', '.join(result['attempts'])})"
+        words += f", {result['left']} more are unknown: once more" if result["left"] else ""
     after = what_next(instance, result["status"])
     report(reply, f"{instance}: stage {stage} {words}; {after}", is_json=is_json)
 

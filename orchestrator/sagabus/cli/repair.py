@@ -242,6 +242,9 @@ def resolve(
         str | None, typer.Option("--output", metavar="JSON", help="What it gave; --succeeded.")
     ] = None,
     attempt: Seen = None,
+    is_all: Annotated[
+        bool, typer.Option("--all", help="Of all attempts of it whose outcome is unknown.")
+    ] = False,
     is_json: Json = False,
     url: Url = None,
 ) -> None:
@@ -250,9 +253,12 @@ def resolve(
         raise typer.BadParameter("say one of --succeeded, --failed and --retry")
     if output is not None and not is_success:
         raise typer.BadParameter("belongs to --succeeded", param_hint="--output")
+    if is_all and attempt is not None:
+        raise typer.BadParameter("name one attempt, or all: not both", param_hint="--all")
     outcome = "succeeded" if is_success else "failed" if is_failure else "retry"
     value = None if output is None else json_of(output, "--output")
     more = {"reason": reason, "attempt": attempt, "outcome": outcome, "output": value}
+    more |= {"all": True} if is_all else {}
     words = "is sent once more" if is_retry else f"counts as {outcome}"
     repair(Api(url), instance, "resolve", stage, words, is_json=is_json, **more)
 

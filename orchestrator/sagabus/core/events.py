@@ -195,6 +195,8 @@ class IntentResolved(OperatorRequest):
     attempt: str | None = None
     by: str = ""
     reason: str = ""
+    #: It is so of all of them.
+    is_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

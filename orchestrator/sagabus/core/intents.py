@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 from sagabus.core import ending, saga, stages
 from sagabus.core.definition import Definition
 from sagabus.core.events import IntentResolved
 from sagabus.core.instance import Answer, Attempt, Failure, InstanceState, TaskStatus
+from sagabus.core.news import MAX_NAMED
 from sagabus.core.parking import settle
 from sagabus.core.tasks import close, identity, start_retry
-from sagabus.core.transition import Ignored, Transition
+from sagabus.core.transition import MAX_SENT, Ignored, Transition
 
 
 class Intent(NamedTuple):
@@ -56,18 +58,28 @@ def doubts_of(definition: Definition, state: InstanceState) -> list[Attempt]:
 
 
 def resolve(t: Transition, event: IntentResolved) -> Ignored | None:
-    """Take a person's word for the outcome of an attempt that nobody knows of."""
+    """Take a person's word for the outcome of an attempt that nobody knows of, or of several."""
     found = _meant(t, event)
     if isinstance(found, str):
         t.refuse(event.command, found)
         return None
     told = {"outcome": event.outcome, "by": event.by, "reason": event.reason}
-    t.record("IntentResolved", {**identity(found), **told})
-    _settle(t, found, event) if found.is_held else _learn(t, found, event)
-    names = {"stage": found.stage, "task": found.task, "attempt": found.attempt}
-    result = {"id": t.row.id, "status": t.row.status, **names, "outcome": event.outcome}
+    settled = found[:MAX_SENT]
+    for attempt in settled:
+        t.record("IntentResolved", {**identity(attempt), **told})
+        _settle(t, attempt, event) if attempt.is_held else _learn(t, attempt, event)
+    if not t.row.status.is_terminal:
+        ending.settle(t)
+    elif t.row.in_flight == 0:  # else an undo that came late will end it anew
+        saga.revise_end(t)
+    names: dict[str, Any] = {"stage": event.stage, "outcome": event.outcome}
+    if event.is_all:
+        names |= {"attempts": [*_by_name(settled)], "left": len(found) - len(settled)}
+    else:
+        names |= {"task": found[0].task, "attempt": found[0].attempt}
     if event.outcome == "retry":
-        result["is_sent"] = not found.retry
+        names["is_sent"] = not any(each.retry for each in settled)
+    result = {"id": t.row.id, "status": t.row.status, **names}
     t.answer(event.command, Answer(ok=True, result=result))
     return None
 
@@ -86,7 +98,6 @@ def _settle(t: Transition, held: Attempt, event: IntentResolved) -> None:
             stages.task_failed(t, held, failure, is_retryable=False)
         case "retry":
             _try_again(t, held)
-    ending.settle(t)
 
 
 def _learn(t: Transition, given_up: Attempt, event: IntentResolved) -> None:
@@ -101,8 +112,6 @@ def _learn(t: Transition, given_up: Attempt, event: IntentResolved) -> None:
         given_up.acted = False
         failure = _not_done(given_up, event)
         close(t, given_up, TaskStatus.FAILED, is_acted=False, error=failure)
-    if t.row.status.is_terminal and t.row.in_flight == 0:  # else a late undo will end it anew
-        saga.revise_end(t)
 
 
 def _not_done(attempt: Attempt, event: IntentResolved) -> Failure:
@@ -111,8 +120,8 @@ def _not_done(attempt: Attempt, event: IntentResolved) -> Failure:
     return Failure("failed_by_operator", message, attempt.stage, attempt.task)
 
 
-def _meant(t: Transition, event: IntentResolved) -> Attempt | str:
-    """The attempt that a person means, or why there is none; first of all what is held."""
+def _meant(t: Transition, event: IntentResolved) -> list[Attempt] | str:
+    """The attempts that a person means, or why there are none; first of all what is held."""
     if event.stage not in t.definition.stages:
         return f"workflow {t.row.workflow!r} has no stage {event.stage!r}"
     newest = [tries[-1] for tries in t.state.attempts.values() if tries[-1].stage == event.stage]
@@ -126,17 +135,22 @@ def _meant(t: Transition, event: IntentResolved) -> Attempt | str:
     known = held or given_up if event.attempt is None else held | given_up
     if not known:
         return f"the outcome of stage {event.stage!r} is not unknown: nothing to resolve"
-    if event.attempt is None and len(known) > 1:
-        several = ", ".join(known)
-        return f"several outcomes of stage {event.stage!r} are unknown, name one: {several}"
-    name = event.attempt or next(iter(known))
-    if name not in known:
-        return f"the outcome of {name} is not unknown, name one that is: {', '.join(known)}"
-    if event.outcome == "retry" and name in given_up:
-        return f"{name} was given up: say whether it succeeded or failed"
+    if event.attempt is None and len(known) > 1 and not event.is_all:
+        several = (
+            f"{', '.join(islice(known, MAX_NAMED))}{', ...' if len(known) > MAX_NAMED else ''}"
+        )
+        return (
+            f"several outcomes of stage {event.stage!r} are unknown, "
+            f"name one, or say it of all: {several}"
+        )
+    names = [*known] if event.attempt is None else [event.attempt]
+    if names[0] not in known:
+        return f"the outcome of {names[0]} is not unknown, name one that is: {', '.join(known)}"
+    if event.outcome == "retry" and names[0] in given_up:
+        return f"{names[0]} was given up: say whether it succeeded or failed"
     if event.outcome == "retry" and not stages.is_forward(t.row):
         return "the instance goes forward no more: say whether it succeeded or failed"
-    return known[name]
+    return [known[name] for name in names]
 
 
 def _by_name(attempts: Iterable[Attempt]) -> dict[str, Attempt]:

@@ -40,6 +40,7 @@ class _SetResult(_OfStage):
 class _Resolve(_OfStage):
     outcome: Literal["succeeded", "failed", "retry"]
     output: Any = None
+    all_: bool = Field(default=False, alias="all")
 
 
 class _Retry(_Repair):
@@ -91,6 +92,7 @@ def repair_event(message: CommandMessage, at: datetime) -> OperatorEvent:
                 told.attempt,
                 by,
                 told.reason,
+                told.all_,
             )
         case "compensate":
             undo = _Compensate.model_validate(arguments)

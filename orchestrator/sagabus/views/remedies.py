@@ -4,20 +4,17 @@
 offered that would be refused.
 """
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from sagabus.core import permitted, repair_retry, repair_stage, repair_undo
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Attempt, Instance, InstanceState, Parked, TaskStatus
+from sagabus.core.instance import Attempt, Instance, InstanceState, TaskStatus
 from sagabus.core.intents import doubts_of
 from sagabus.core.stages import is_forward
 
 #: Of the instances below that have something left.
 _MAX_BELOW: Final = 5
-#: Attempts that are named one by one.
-_MAX_NAMED: Final = 5
 
 
 def undone_by_hand(
@@ -96,27 +93,40 @@ def found_out(state: InstanceState, definition: Definition) -> Iterator[str]:
         for each in doubts_of(definition, state)
         if not any(other.acted and _is_done(other) for other in state.attempts[each.task])
     ]
-    of_stage = Counter(each.stage for each in doubts)
-    for each in doubts[:_MAX_NAMED]:
-        which = f" --attempt {each.task}/{each.attempt}" if of_stage[each.stage] > 1 else ""
-        command = f"sagabus resolve ID {each.stage}{which} --reason TEXT"
+    for stage, attempts in _by_stage(doubts).items():
+        command = _resolve(stage, attempts)
         yield f"{command} --failed (you found out that it had no effect)"
         yield f"{command} --succeeded (it had: that is recorded, and the instance stays as it is)"
+        yield from _of_one(stage, attempts, "as with --succeeded")
 
 
 def _is_done(attempt: Attempt) -> bool:
     return attempt.status is TaskStatus.SUCCEEDED
 
 
-def resolving(parked: Parked, row: Instance) -> list[str]:
-    """How to say what became of an attempt; it is named where the stage has others like it."""
-    alike = [
-        each for each in row.parked if (each.cause, each.stage) == (parked.cause, parked.stage)
-    ]
-    which = f" --attempt {parked.task}/{parked.attempt}" if len(alike) > 1 else ""
-    command = f"sagabus resolve ID {parked.stage}{which} --reason TEXT"
-    ways = [
-        f"{command} --succeeded (you found out that it had its effect)",
-        f"{command} --failed (that it had none)",
-    ]
-    return [*ways, f"{command} --retry (sends it once more)"] if is_forward(row) else ways
+def resolving(stage: str, attempts: Sequence[str], row: Instance) -> Iterator[str]:
+    """How to say what became of attempts of a stage that are held, of all or of one of several."""
+    command = _resolve(stage, attempts)
+    yield f"{command} --succeeded (you found out that it had its effect)"
+    yield f"{command} --failed (that it had none)"
+    if is_forward(row):
+        yield f"{command} --retry (sends it once more)"
+    yield from _of_one(stage, attempts, "as with the others")
+
+
+def _by_stage(attempts: Iterable[Attempt]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for each in attempts:
+        names.setdefault(each.stage, []).append(f"{each.task}/{each.attempt}")
+    return names
+
+
+def _resolve(stage: str, attempts: Sequence[str]) -> str:
+    which = " --all" if len(attempts) > 1 else ""
+    return f"sagabus resolve ID {stage}{which} --reason TEXT"
+
+
+def _of_one(stage: str, attempts: Sequence[str], others: str) -> Iterator[str]:
+    if len(attempts) > 1:
+        command = f"sagabus resolve ID {stage} --attempt {attempts[0]} --reason TEXT --failed"
+        yield f"{command} (that of one of them, {others})"

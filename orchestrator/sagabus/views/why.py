@@ -5,7 +5,7 @@ In a remedy ``ID`` stands for the instance. Commands in it can be given as they 
 words in capitals; what is said of one stands behind it in parentheses.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Final
@@ -42,7 +42,7 @@ def causes_of(
         return [_ended(state, definition)]
     found = [
         *around.troubles,
-        *(_parked(each, state, definition) for each in row.parked),
+        *(_parked(alike, state, definition) for alike in _alike(row.parked)),
         *_paused(row, around),
         *_gates(row, definition),
         *_unless_held(_tasks(state, definition, around), row, around),
@@ -78,7 +78,16 @@ def _has_left(row: Instance) -> bool:
     return row.rollback == "partial" or bool(row.effects_left)
 
 
-def _parked(parked: Parked, state: InstanceState, definition: Definition | None) -> Cause:
+def _alike(parked: Sequence[Parked]) -> Iterable[Sequence[Parked]]:
+    """Those of one stage together: one word may settle them all."""
+    found: dict[tuple[str, str | None], list[Parked]] = {}
+    for each in parked:
+        found.setdefault((each.cause, each.stage), []).append(each)
+    return found.values()
+
+
+def _parked(alike: Sequence[Parked], state: InstanceState, definition: Definition | None) -> Cause:
+    parked = alike[0]
     stage, detail = parked.stage or "STAGE", f": {parked.message}"
     match parked.cause:
         case "intent_unknown":
@@ -86,8 +95,12 @@ def _parked(parked: Parked, state: InstanceState, definition: Definition | None)
             title = f"whether final stage {stage!r} had its effect is not known"
             tries = state.attempts.get(parked.task or "")
             why = tries[-1].error if tries else None
-            detail = f" ({parked.task})" + ("" if why is None else f": {why.message}")
-            ways = remedies.resolving(parked, state.row)
+            attempts = [f"{each.task}/{each.attempt}" for each in alike]
+            more = len(alike) - _MAX_NAMED
+            named = ", ".join(attempts[:_MAX_NAMED]) if len(alike) > 1 else parked.task
+            named = f"{named} and {more} more" if more > 0 else named
+            detail = f" ({named})" + ("" if why is None else f": {why.message}")
+            ways = [*remedies.resolving(stage, attempts, state.row)]
         case "compensation_failed":
             name, title = "compensation_failed", f"a compensation of stage {stage!r} failed"
             failed = [each for each in state.row.failed_compensations if each["stage"] == stage]

@@ -166,6 +166,9 @@ async def test_stage_repairs_need_a_reason_and_know_what_was_seen(house: House) 
     await house.give("i1/skip", wrong | {"attempt": "wait-1-0/2"}, code=409)
     await house.give("i1/resolve", wrong | {"outcome": "maybe"}, code=422)
     await house.give("i1/resolve", wrong | {"outcome": "failed"}, code=409)
+    await house.give("i1/resolve", wrong | {"outcome": "failed", "all": True}, code=409)
+    both = {"outcome": "failed", "all": True, "attempt": "wait-1-0/1"}
+    assert "name one attempt" in (await house.give("i1/resolve", wrong | both, code=422))["message"]
     reply = await house.give("i1/skip", wrong | {"attempt": "wait-1-0/1"})
     assert reply["result"] == {"id": "i1", "status": "completed", "stage": "wait"}
 

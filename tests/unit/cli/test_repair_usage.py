@@ -45,6 +45,10 @@ def test_every_command_explains_itself_and_speaks_json(command: str) -> None:
         (("resolve", "x", "pay", "--reason", "y"), "say one of --succeeded, --failed"),
         (("resolve", "x", "pay", "--failed", "--retry", "--reason", "y"), "say one of"),
         (("resolve", "x", "p", "--failed", "--output", "1", "--reason", "y"), "--succeeded"),
+        (
+            ("resolve", "x", "p", "--failed", "--all", "--attempt", "p-1-0/1", "--reason", "y"),
+            "name one attempt, or all",
+        ),
         (("set-result", "x", "p", "--output", "{", "--reason", "y"), "no JSON"),
         (("skip", "x", "wait"), "--reason"),
         (("pause", "--role", "a", "--all"), "name one thing"),
@@ -96,3 +100,20 @@ def test_resolve_says_when_what_is_tried_again_is_sent(
     monkeypatch.setattr(Api, "post", lambda *_: {"command": "c1", "result": result})
     code, text = run("resolve", "i1", "pay", "--retry", "--reason", "y")
     assert (code, text.startswith(f"i1: stage pay {words}")) == (0, True), text
+
+
+@pytest.mark.parametrize(("left", "more"), [(0, ""), (3, ", 3 more are unknown: once more")])
+def test_resolve_of_all_names_them_and_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, left: int, more: str
+) -> None:
+    result = {"id": "i1", "status": "running", "attempts": ["pay-1-0/1", "pay-1-1/1"], "left": left}
+    given: list[dict[str, object]] = []
+
+    def post(_: Api, path: str, document: dict[str, object]) -> dict[str, object]:
+        given.append(document)
+        return {"command": "c1", "result": result}
+
+    monkeypatch.setattr(Api, "post", post)
+    code, text = run("resolve", "i1", "pay", "--all", "--succeeded", "--reason", "y")
+    assert (code, given[0]["all"]) == (0, True)
+    assert text.startswith(f"i1: stage pay counts as succeeded (pay-1-0/1, pay-1-1/1){more}; it is")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sagabus.core import intents
 from sagabus.core.commands import WithdrawTask
 from sagabus.core.definition import Approval, RetryPolicy, Route, Routes
 from sagabus.core.events import (
@@ -362,10 +363,49 @@ def test_what_is_not_unknown_is_not_resolved() -> None:
 def test_of_several_unknown_outcomes_one_is_to_be_named() -> None:
     scene = both_held()
     message = resolve(scene, "a", "succeeded").message
-    assert message == "several outcomes of stage 'a' are unknown, name one: a-1-0/1, a-1-1/1"
+    assert message == (
+        "several outcomes of stage 'a' are unknown, name one, or say it of all: a-1-0/1, a-1-1/1"
+    )
     assert resolve(scene, "a", "succeeded", attempt="a-1-1/1").ok
     assert scene.status == "needs_operator"
     assert resolve(scene, "a", "succeeded").ok
+    assert scene.status == "completed"
+
+
+def test_one_word_settles_all_that_is_unknown_of_a_stage() -> None:
+    scene = both_held()
+    answer = resolve(scene, "a", "succeeded", is_all=True, output=7)
+    assert (answer.result["attempts"], answer.result["left"]) == (["a-1-0/1", "a-1-1/1"], 0)
+    assert (scene.status, scene.attempt("a-1-0").output) == ("completed", 7)
+    assert scene.types.count("IntentResolved") == 2
+
+
+def test_all_that_is_unknown_of_a_stage_is_tried_again() -> None:
+    scene = both_held()
+    answer = resolve(scene, "a", "retry", is_all=True)
+    assert (answer.result["is_sent"], scene.sent[-2:]) == (True, ["a-1-0/2", "a-1-1/2"])
+    assert scene.status == "running"
+
+
+def test_all_that_is_unknown_of_a_stage_fails_together() -> None:
+    scene = both_held()
+    assert resolve(scene, "a", "failed", is_all=True).result["status"] == "failed"
+    assert scene.row.effects_left == []
+
+
+def test_all_that_was_given_up_of_a_stage_is_settled_after_the_end() -> None:
+    scene = standings.several_doubted()
+    assert resolve(scene, "f", "failed", is_all=True).ok
+    assert scene.row.effects_left == []
+    assert not resolve(scene, "f", "failed", is_all=True).ok
+
+
+def test_one_word_settles_no_more_than_one_event_may_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intents, "MAX_SENT", 1)
+    scene = both_held()
+    assert resolve(scene, "a", "succeeded", is_all=True).result["left"] == 1
+    assert (scene.status, len(scene.row.parked)) == ("needs_operator", 1)
+    assert resolve(scene, "a", "succeeded", is_all=True).result["left"] == 0
     assert scene.status == "completed"
 
 
@@ -421,8 +461,7 @@ def test_what_was_given_up_is_not_sent_once_more() -> None:
 
 def test_of_several_that_were_given_up_one_is_to_be_named() -> None:
     scene = standings.several_doubted()
-    message = "several outcomes of stage 'f' are unknown, name one: f-1-0/1, f-1-1/1"
-    assert resolve(scene, "f", "failed").message == message
+    assert str(resolve(scene, "f", "failed").message).endswith(": f-1-0/1, f-1-1/1")
     assert resolve(scene, "f", "failed", attempt="f-1-0/1").ok
     assert resolve(scene, "f", "failed").ok
     assert scene.row.effects_left == []
