@@ -512,7 +512,7 @@ async def test_failure_after_a_final_stage_says_how_it_goes_on(owner: Owner, wor
     async with running(crew.work):
         await owner.facade.start("paying", id="i1")
         [cause] = (await explained(owner, "i1", "after_final")).causes
-    assert cause.message == "it failed after a final stage had succeeded: no line"
+    assert cause.message == "it failed after a final stage had succeeded: stage publish: no line"
     ways = [
         "sagabus retry i1 (goes on from here)",
         "sagabus set-result i1 publish --output JSON --reason TEXT (goes on as if it gave it)",
