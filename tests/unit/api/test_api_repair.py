@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,10 @@ async def test_bulk_command_is_answered_for_each_and_done_to_each_once(house: Ho
 
 async def test_bulk_selection_by_age(house: House) -> None:
     await house.o.start("stuck", id="old")
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.5)
     await house.o.start("stuck", id="new")
-    found = await house.give("bulk/pause", {"older_than_s": 0.2, "dry_run": True})
+    age = datetime.now(UTC) - (await house.o.get_row("old")).created_at
+    found = await house.give("bulk/pause", {"older_than_s": age.total_seconds(), "dry_run": True})
     assert [each["id"] for each in found["items"]] == ["old"]
     assert (await house.give("bulk/pause", {"older_than_s": 3600}))["items"] == []
 
