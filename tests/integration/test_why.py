@@ -368,6 +368,15 @@ async def test_unknown_intent_says_how_it_is_resolved(owner: Owner, world: World
     assert "--retry" in cause.remedy
 
 
+async def test_what_needs_an_operator_and_is_paused_says_both(owner: Owner, world: World) -> None:
+    await hold(owner, Hand(await world.link()), "final", "i1")
+    await owner.facade.pause("i1", by="ann", reason="audit")
+    found = await owner.facade.why.explain("i1")
+    assert [each.cause for each in found.causes] == ["intent_unknown", "paused"]
+    assert found.causes[1].message == "it is paused by ann: audit"
+    assert found.causes[1].remedy_for("i1") == "sagabus resume i1"
+
+
 async def test_unknown_intent_of_a_cancelled_instance_is_not_to_be_tried_again(
     owner: Owner, world: World
 ) -> None:

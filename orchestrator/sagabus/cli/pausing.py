@@ -17,7 +17,7 @@ from sagabus.cli.bulk import (
     give_all,
 )
 from sagabus.cli.client import Api
-from sagabus.cli.giving import command, report
+from sagabus.cli.giving import command, report, what_next
 from sagabus.cli.options import Json, Reason, Url, who
 from sagabus.cli.output import instant, say, say_json, say_table
 
@@ -89,7 +89,9 @@ def resume(
     _check(instance, selection, role, is_all=is_all)
     if instance is not None:
         reply = command(api, instance, "resume", {"reason": reason})
-        report(reply, f"{instance}: goes on: sagabus watch {instance}", is_json=is_json)
+        status = reply["result"]["status"]
+        words = "is not paused any more" if status == "needs_operator" else "goes on"
+        report(reply, f"{instance}: {words}; {what_next(instance, status)}", is_json=is_json)
     elif role is not None or is_all or selection.is_workflow_alone:
         reply = api.delete(_path(workflow, role), reason=reason, by=who())
         report(reply, _resumed(reply), is_json=is_json)

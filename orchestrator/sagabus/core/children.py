@@ -5,7 +5,7 @@ from sagabus.core.effects import has_effects
 from sagabus.core.events import EndAsked, UndoRequested
 from sagabus.core.instance import Failure, InstanceStatus, ParentRef
 from sagabus.core.news import end_news, undo_news
-from sagabus.core.pausing import follow
+from sagabus.core.pausing import begin_held, follow
 from sagabus.core.preview import what_would_be_undone
 from sagabus.core.stages import is_forward
 from sagabus.core.transition import Ignored, Transition
@@ -56,6 +56,8 @@ def _begin(t: Transition, event: UndoRequested) -> None:
     row = t.row
     row.undo_parent = event.parent
     t.record("UndoRequested", {"by": event.parent.instance})
+    if row.status.is_terminal:
+        begin_held(t, event.hold)
     follow(t, event.parent, is_paused=event.is_paused)
     if not is_forward(row):
         repair_undo.start_over(t, is_asked=event.is_asked)

@@ -15,11 +15,11 @@ def settle(t: Transition) -> None:
     """After an event and all that follows from it: end what can be ended."""
     row = t.row
     stages.advance(t)
-    if row.outcome is None and stages.is_forward(row) and not row.pending:
-        if row.active_runs == 0:
-            row.outcome = InstanceStatus.COMPLETED
-        else:
+    if row.outcome is None and stages.is_forward(row):
+        if row.active_runs or row.pending:
             gates.keep_clock(t)
+        else:
+            row.outcome = InstanceStatus.COMPLETED
     if row.outcome is not None and not row.status.is_terminal and not row.parked:
         _end(t)
 
@@ -31,14 +31,12 @@ def _end(t: Transition) -> None:
         row.deadline_at = row.remaining_s = None
         stages.begin_run(t, last, [], 1)
         stages.advance(t)
-    if row.active_runs:
+    if row.active_runs or row.in_flight:  # the last stage; a late undo, what was told to stop
+        row.deadline_at = row.remaining_s = None
         if row.phase is not InstanceStatus.COMPENSATING:
             is_paused = row.paused is not None
             row.phase = InstanceStatus.PAUSED if is_paused else InstanceStatus.RUNNING
         return
-    if row.in_flight:
-        row.deadline_at = row.remaining_s = None
-        return  # an undo that came late, or what a person told to stop
     if row.undo_parent is not None and row.undo_order is None:  # asked for while that stage ran
         row.phase, row.outcome = InstanceStatus.COMPENSATING, None
         saga.proceed(t)

@@ -10,7 +10,28 @@ from datetime import datetime
 from typing import Any, Literal
 
 from sagabus.core.definition import Definition
-from sagabus.core.instance import Left, ParentRef, Pause, Resource
+from sagabus.core.instance import Left, ParentRef, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRequest:
+    """What all that people ask of an instance has."""
+
+    at: datetime
+    #: Its id: the same again gets the first answer.
+    command: str
+    #: ``<name>-<digest>`` of what is asked, but for who and why; "": not known.
+    asked: str = field(default="", kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested(OperatorRequest):
+    """A person stops the instance for a while: what was sent goes on, nothing else is sent."""
+
+    by: str = ""
+    reason: str = ""
+    #: Not this one alone: its workflow is paused.
+    is_of_workflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +42,8 @@ class StartRequested:
     command: str
     #: The instance above is paused.
     is_paused: bool = False
-    #: Its workflow is.
-    pause: Pause | None = None
+    #: Its workflow is on hold.
+    hold: PauseRequested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +92,6 @@ class ClaimReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorRequest:
-    """What all that people ask of an instance has."""
-
-    at: datetime
-    #: Its id: the same again gets the first answer.
-    command: str
-    #: ``<name>-<digest>`` of what is asked, but for who and why; "": not known.
-    asked: str = field(default="", kw_only=True)
-
-
-@dataclass(frozen=True, slots=True)
 class ApprovalAnswered(OperatorRequest):
     """A person answers a gate."""
 
@@ -111,6 +121,8 @@ class UndoRequested:
     is_paused: bool = False
     #: A person wants it: what failed to be undone is tried again, too.
     is_asked: bool = False
+    #: Its workflow is on hold: what has ended begins anew paused.
+    hold: PauseRequested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +132,6 @@ class EndAsked:
     at: datetime
     parent: ParentRef
     is_paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PauseRequested(OperatorRequest):
-    """A person stops the instance for a while: what was sent goes on, nothing else is sent."""
-
-    by: str = ""
-    reason: str = ""
-    #: Not this one alone: its workflow is paused.
-    is_of_workflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ class RetryRequested(OperatorRequest):
     definition: Definition | None = None
     by: str = ""
     reason: str = ""
+    #: Its workflow is on hold: what has ended begins anew paused.
+    hold: PauseRequested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,8 @@ class CompensateRequested(OperatorRequest):
     stage: str | None = None
     by: str = ""
     reason: str = ""
+    #: Its workflow is on hold: what has ended begins anew paused.
+    hold: PauseRequested | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +315,9 @@ OperatorEvent = (
     | CompensateRequested
     | IntentResolved
 )
+
+#: What an instance may begin with, at first or anew after its end.
+Beginning = StartRequested | UndoRequested | RetryRequested | CompensateRequested
 
 Event = (
     StartRequested

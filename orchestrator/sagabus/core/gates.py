@@ -118,7 +118,7 @@ def keep_clock(t: Transition) -> None:
     row = t.row
     if row.paused is not None:
         row.phase = InstanceStatus.PAUSED
-    elif row.in_flight == 0 and not row.unfilled:
+    elif row.in_flight == 0 and not row.unfilled and not row.pending:
         row.phase = InstanceStatus.WAITING
     else:
         row.phase = InstanceStatus.RUNNING

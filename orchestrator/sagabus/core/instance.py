@@ -187,6 +187,11 @@ class Attempt:
         return self.is_held or (self.is_intent and self.status in _UNANSWERED)
 
     @property
+    def is_asked_for(self) -> bool:
+        """True when its next attempt is what a person has said of an outcome nobody knows."""
+        return self.retry and self.is_once and self.status is TaskStatus.UNKNOWN
+
+    @property
     def may_be_sent_again(self) -> bool:
         """True when a message that was lost is made up for: not where it may have acted once."""
         return self.status in _UNANSWERED and not self.is_intent

@@ -170,10 +170,8 @@ def _start(t: Transition, event: StartRequested) -> Ignored | None:
             "parameters_sha256": fingerprint(row.parameters),
         },
     )
-    if event.pause is not None:
-        by, reason = event.pause.by, event.pause.reason
-        pausing.stop(t, by, reason, event.command, is_of_workflow=True)
-    elif event.is_paused and row.parent is not None:
+    pausing.begin_held(t, event.hold)
+    if event.is_paused and row.parent is not None:
         pausing.follow(t, row.parent, is_paused=True)
     if t.definition.workflow_timeout is not None:
         row.deadline_at = t.at + t.definition.workflow_timeout

@@ -185,7 +185,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
             row.undo_order, row.outcome = row.ended_count, None
         row.undo_only = None
     row.cancel_requested = True
-    row.paused = None
+    was_paused, row.paused = row.paused is not None, None
     data = {"by": event.by, "reason": event.reason, "is_undone": event.is_undone}
     t.record("WorkflowCancelRequested", data)
     give_up(t)
@@ -197,6 +197,8 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     else:
         why = f": {event.reason}" if event.reason else ""
         saga.begin(t, Failure("cancelled", f"cancelled by {event.by or 'an operator'}{why}"))
+    if was_paused:
+        pausing.send_held_back(t)
     ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None
@@ -216,7 +218,10 @@ def pause(t: Transition, event: PauseRequested) -> Ignored | None:
 
 
 def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
-    """Let a paused instance, and those below it, go on; one that the engine failed on, too."""
+    """Let a paused instance, and those below it, go on; else one that the engine failed on.
+
+    What needs an operator still does, and sends nothing before that is settled.
+    """
     row = t.row
     is_given_up = any(each.cause == "invariant" for each in row.parked)
     if row.paused is None and not is_given_up:
@@ -227,7 +232,7 @@ def resume(t: Transition, event: ResumeRequested) -> Ignored | None:
         pausing.go_on(t, event.by, event.reason, event.command)
     else:
         t.record("WorkflowResumed", {"by": event.by, "reason": event.reason})
-    unpark(t, "invariant")
+        unpark(t, "invariant")
     ending.settle(t)
     t.answer(event.command, Answer(ok=True, result={"id": row.id, "status": row.status}))
     return None

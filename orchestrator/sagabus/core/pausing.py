@@ -5,7 +5,8 @@ on the way is made up for.
 """
 
 from sagabus.core import saga
-from sagabus.core.instance import InstanceStatus, ParentRef, Pause, child_id
+from sagabus.core.events import PauseRequested
+from sagabus.core.instance import Answer, InstanceStatus, ParentRef, Pause, child_id
 from sagabus.core.subworkflows import pass_on
 from sagabus.core.timers import timers_of
 from sagabus.core.transition import Transition
@@ -19,6 +20,18 @@ def stop(
     t.record("WorkflowPaused", {"by": by, "reason": reason})
     for each in pass_on(t.state, "pause", command, reason):
         t.do(each)
+
+
+def begin_held(t: Transition, hold: PauseRequested | None) -> None:
+    """Begin paused, at the start or anew after the end, where the workflow is on hold.
+
+    With that ``hold`` is done: a person may let the instance go on by itself.
+    """
+    if hold is None or t.row.paused is not None:
+        return
+    stop(t, hold.by, hold.reason, hold.command, is_of_workflow=True)
+    result = {"id": t.row.id, "status": InstanceStatus.PAUSED}
+    t.row.answers[hold.command] = Answer(ok=True, result=result)
 
 
 def go_on(t: Transition, by: str, reason: str, command: str) -> None:

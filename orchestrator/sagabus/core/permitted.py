@@ -92,7 +92,7 @@ _TABLE: Mapping[CommandName, Mapping[InstanceStatus, Cell]] = {
         running=_YES,
         waiting=_YES,
         paused=_no("the instance is paused already{by}"),
-        needs_operator=_no("the instance needs an operator: nothing is sent until that is done"),
+        needs_operator=_where("it is not paused: it stays paused when that is settled"),
         compensating=_where("it is not paused"),
         **_ended("nothing to pause"),
     ),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sagabus.core import ending, repair_undo, reviving
+from sagabus.core import ending, pausing, repair_undo, reviving
 from sagabus.core.definition import Definition, Stage
 from sagabus.core.effects import what_stands
 from sagabus.core.events import RetryRequested
@@ -57,6 +57,8 @@ def retry(t: Transition, event: RetryRequested) -> Ignored | None:
             **names,
         },
     )
+    if t.row.status.is_terminal:
+        pausing.begin_held(t, event.hold)
     reviving.go_forward(t, kept, definition)
     ending.settle(t)
     result = {"id": t.row.id, "status": t.row.status, "digest": definition.digest, **names}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sagabus.core import below, ending, permitted, resources, saga, stages
+from sagabus.core import below, ending, pausing, permitted, resources, saga, stages
 from sagabus.core.definition import Definition
 from sagabus.core.effects import what_stands
 from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, SkipRequested
@@ -92,6 +92,8 @@ def _finals_left(t: Transition, stage: str | None) -> list[str]:
 
 def _start(t: Transition, event: CompensateRequested | RetryRequested, stage: str | None) -> None:
     t.record("UndoRequested", {"by": event.by, "reason": event.reason, "stage": stage})
+    if t.row.status.is_terminal:
+        pausing.begin_held(t, event.hold)
     start_over(t, stage)
     ending.settle(t)
 

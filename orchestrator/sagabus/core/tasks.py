@@ -206,6 +206,9 @@ def open_undo(
 def _open(t: Transition, attempt: Attempt) -> None:
     t.sends_left -= 1
     t.add(attempt)
+    if t.row.paused is not None and not attempt.is_local:
+        _keep_back(t, attempt)
+        return
     if not t.definition.has_policies:
         send(t, attempt)
         return
@@ -222,6 +225,14 @@ def _open(t: Transition, attempt: Attempt) -> None:
         "started_by": t.row.started_by,
     }
     t.do(AuthorizeTask(attempt.task, attempt.attempt, action, attempt.stage, context))
+
+
+def _keep_back(t: Transition, attempt: Attempt) -> None:
+    """What nobody waited with for the end of a pause never leaves: the next attempt does, then."""
+    attempt.status = TaskStatus.CANCELLED
+    attempt.ended_at = attempt.due_at = t.at
+    attempt.given_up, attempt.retry = attempt.attempt, True
+    t.change(attempt)
 
 
 def send(t: Transition, attempt: Attempt) -> None:

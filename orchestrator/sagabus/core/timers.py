@@ -93,7 +93,8 @@ def end_attempt(t: Transition, event: AttemptTimerFired) -> Ignored | None:
     if attempt is None or attempt.due_at is None or event.at < attempt.due_at:
         return Ignored("timer_out_of_date")
     if attempt.retry:
-        if t.row.paused is not None or t.row.parked:
+        is_stopped = t.row.parked and not attempt.is_asked_for
+        if t.row.paused is not None or is_stopped:
             return Ignored("stopped")
         start_retry(t, attempt)
         return None

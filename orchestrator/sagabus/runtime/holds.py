@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sagabus.core.commands import AnswerClaim
 from sagabus.core.events import PauseRequested, ResumeRequested
-from sagabus.core.instance import Attempt, Instance, Pause, child_id
+from sagabus.core.instance import Attempt, Instance, child_id
 from sagabus.ports import Hold
 from sagabus_agents.wire import ClaimMessage
 
@@ -76,10 +76,10 @@ class Holds:
         """Roles whose queues are to be emptied; ``*`` for all."""
         return frozenset("*") if self.is_all_held else self._roles
 
-    def pause_at_start(self, workflow: str) -> Pause | None:
-        """How a new instance of ``workflow`` starts, where that is on hold."""
-        hold = self.find("workflow", workflow)
-        return None if hold is None else Pause(hold.at, hold.by, hold.reason, is_of_workflow=True)
+    def pause_at_start(self, row: Instance, at: datetime) -> PauseRequested | None:
+        """How an instance begins, be it anew after its end, where its workflow is on hold."""
+        hold = self.find("workflow", row.workflow)
+        return None if hold is None else _pause(hold, row, at)
 
     def meaning_for(self, row: Instance, at: datetime) -> PauseRequested | ResumeRequested | None:
         """What the newest word about its workflow asks of an unfinished instance.
@@ -89,14 +89,22 @@ class Holds:
         word = self._words.get(("workflow", row.workflow))
         if word is None or row.status.is_terminal:
             return None
-        command = child_id(row.id, f"hold-{word.at.isoformat()}", int(word.is_held))
+        command = _command(word, row)
         if command in row.answers:
             return None
         if word.is_held:
-            return PauseRequested(at, command, word.by, word.reason, is_of_workflow=True)
+            return _pause(word, row, at)
         if row.paused is not None and row.paused.is_of_workflow:
             return ResumeRequested(at, command, word.by, word.reason)
         return None
+
+
+def _command(word: Hold, row: Instance) -> str:
+    return child_id(row.id, f"hold-{word.at.isoformat()}", int(word.is_held))
+
+
+def _pause(word: Hold, row: Instance, at: datetime) -> PauseRequested:
+    return PauseRequested(at, _command(word, row), word.by, word.reason, is_of_workflow=True)
 
 
 def wait(claim: ClaimMessage) -> AnswerClaim:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from sagabus.core.commands import SetTimer
 from sagabus.core.definition import Definition, TemplateError
 from sagabus.core.events import (
+    Beginning,
     DatabaseRestored,
     EndAsked,
     Event,
@@ -131,6 +133,11 @@ class Intake:
             if isinstance(event, OperatorRequest):
                 turn.note_asked(instance, event.command, event.asked, item)
             events.append(event)
+        hold = None if state is None else self._engine.holds.pause_at_start(state.row, turn.at)
+        if hold is not None:
+            events = [
+                replace(each, hold=hold) if isinstance(each, Beginning) else each for each in events
+            ]
         return state, events
 
     async def _retry(
@@ -178,8 +185,7 @@ class Intake:
                 made = await self._patiently(
                     lambda: new_instance(instance, message, given, snapshots, turn.at)
                 )
-                pause = self._engine.holds.pause_at_start(made.row.workflow)
-                return made, StartRequested(turn.at, message.command, given.paused, pause)
+                return made, StartRequested(turn.at, message.command, given.paused)
             if arguments.parent is not None:
                 return state, EndAsked(turn.at, arguments.parent, given.paused)
             digest = state.row.digest

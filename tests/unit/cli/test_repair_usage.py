@@ -87,6 +87,20 @@ def test_a_preview_says_what_stands_all_the_same_and_how_it_ends(
 
 
 @pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("running", "goes on; it is running: sagabus watch i1"),
+        ("needs_operator", "is not paused any more; it needs an operator: sagabus show i1"),
+    ],
+)
+def test_resume_says_whether_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, status: str, words: str
+) -> None:
+    monkeypatch.setattr(Api, "post", lambda *_: {"result": {"id": "i1", "status": status}})
+    assert run("resume", "i1") == (0, f"i1: {words}\n")
+
+
+@pytest.mark.parametrize(
     ("status", "is_sent", "words"),
     [
         ("needs_operator", True, "is sent once more; it needs an operator: sagabus show i1"),

@@ -6,6 +6,7 @@ What is lost and late between the instances is in ``family_owner``, what they pr
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -35,6 +36,8 @@ ASK_AGAIN_S = 5.0
 #: By then the last word of a person has been answered, however often it was lost.
 RESOLVE_AGAIN_S = 60.0
 ENDS = {"WorkflowCompleted", "WorkflowSettled", "WorkflowCancelled"}
+#: Who has put workflows on hold.
+HOLDER = "holder"
 #: How often at most a person has what is left undone.
 MOST_REPAIRS = 2
 
@@ -57,6 +60,7 @@ class FamilyWorld:
         self.witness = Witness(self.definitions, self.peek, is_lossless=not self.clock.faults)
         self.owners = [Owner(self, number) for number in range(self.rng.choice((1, 2, 3)))]
         self._refuse_percent = self.rng.choice((0, 0, 0, 4))
+        self._hold_percent = 30 if seed % 4 == 3 else 0
         self._names = Counter[str]()
 
     def play(self) -> Counter[str]:
@@ -99,6 +103,12 @@ class FamilyWorld:
     def is_refused(self, instance: str) -> bool:
         """Whether the parameters do not fit: always the same of the same child."""
         return crc32(f"{self.seed}{instance}".encode()) % 100 < self._refuse_percent
+
+    def hold(self, instance: str, at: datetime) -> PauseRequested | None:
+        """Whether its workflow is on hold when it begins anew: always the same of the same one."""
+        if crc32(f"{self.seed}{instance} held".encode()) % 100 >= self._hold_percent:
+            return None
+        return PauseRequested(at, f"hold-{instance}", by=HOLDER, is_of_workflow=True)
 
     def never(self, *_: object) -> bool:
         return False
@@ -144,6 +154,12 @@ class FamilyWorld:
             self.agents[instance].effects.resolved.add(told)
         elif event["type"] == "WorkflowParked":
             self._settle(instance, event["data"])
+            if self.rng.random() < 0.3:
+                self.clock.later(self.rng.random() * 20, self._pause, instance)
+        elif event["type"] == "WorkflowPaused" and event["data"]["by"] == HOLDER:
+            self.witness.paused_by_people.add(instance)
+            name = self._name("resume")
+            self.clock.later(self.rng.random() * 60, self._ask, instance, name, ResumeRequested)
         elif event["type"] in ENDS and instance == TOP and self.rng.random() < 0.5:
             self.clock.later(self.rng.random() ** 3 * 60, self._repair)
 
@@ -184,7 +200,9 @@ class FamilyWorld:
 
     def _repair(self) -> None:
         if self._names["compensate"] < MOST_REPAIRS:
-            self._ask(TOP, self._name("compensate"), CompensateRequested)
+            name = self._name("compensate")
+            make = partial(CompensateRequested, hold=self.hold(TOP, self.clock.at))
+            self._ask(TOP, name, make)
 
     def _pause(self, instance: str) -> None:
         self.witness.paused_by_people.add(instance)

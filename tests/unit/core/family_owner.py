@@ -236,7 +236,12 @@ class Owner:
                 said.append((instance, TellParent(message.parent, "succeeded")))
             case UndoChild():
                 return UndoRequested(
-                    at, f"{instance}-undo", message.parent, message.is_paused, message.is_asked
+                    at,
+                    f"{instance}-undo",
+                    message.parent,
+                    message.is_paused,
+                    message.is_asked,
+                    self._world.hold(instance, at),
                 )
             case CommandChild() if state is not None:
                 return _BY_NAME[message.name](at, message.command, message.by, message.reason)

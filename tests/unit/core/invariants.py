@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sagabus.core.commands import DispatchTask
+from sagabus.core.commands import DispatchTask, StartChild, UndoChild
 from sagabus.core.definition import Definition
-from sagabus.core.instance import InstanceState, InstanceStatus, TaskStatus
+from sagabus.core.instance import Attempt, InstanceState, InstanceStatus, TaskStatus
 from sagabus.core.transition import Decision
 
 S = InstanceStatus
@@ -138,11 +138,40 @@ def _check_status(definition: Definition, state: InstanceState, forward: dict[st
         assert not row.effects_left or row.in_flight
 
 
+def _check_pause(state: InstanceState, decisions: Sequence[Decision]) -> None:
+    """Nothing is sent by what leaves an instance paused, be it to go forward or to undo."""
+    if state.row.paused is None:
+        return
+    commands = (command for decision in decisions for command in decision.commands)
+    sent = [each for each in commands if isinstance(each, DispatchTask | StartChild | UndoChild)]
+    assert not sent, f"{sent} sent while it is paused"
+    if state.row.phase in FORWARD and state.row.outcome is None:
+        assert state.row.phase is S.PAUSED
+        assert state.row.deadline_at is None, "its clock runs while it is paused"
+
+
+def _is_asked_for(state: InstanceState, attempt: Attempt) -> bool:
+    """It leaves after a pause, which was on when a person had it tried again."""
+    before = state.find(attempt.task, attempt.attempt - 1)
+    return before is not None and before.is_once and before.status is TaskStatus.UNKNOWN
+
+
+def _is_void_undo(state: InstanceState) -> bool:
+    """It had completed, was to be undone on request, and there was nothing to undo."""
+    row = state.row
+    is_asked = row.undo_asked or row.undo_parent is not None
+    return is_asked and row.error is None and row.rollback == "none"
+
+
 def check_decisions(
     before: InstanceStatus, state: InstanceState, decisions: Sequence[Decision], seq: int
 ) -> None:
     """What an event led to was allowed in the phase it met."""
+    _check_pause(state, decisions)
     status = state.row.phase
+    if before is S.PAUSED and status in FORWARD and not state.row.paused:
+        names = {event["type"] for each in decisions for event in each.events}
+        assert "WorkflowResumed" in names, f"the pause was ended by {names}"
     events = [event for decision in decisions for event in decision.events]
     assert [event["seq"] for event in events] == list(range(seq + 1, seq + 1 + len(events)))
     types = {event["type"] for event in events}
@@ -152,7 +181,9 @@ def check_decisions(
     if before is S.FAILED and status is S.ROLLED_BACK:
         assert types in (GONE_BELOW, FOUND_OUT), f"rolled back by {types}"
         return
-    assert status in LEGAL[before], f"{before} became {status}"
+    is_void = _is_void_undo(state)  # which was decided later than asked for: it was paused between
+    if not (before is S.COMPENSATING and status is S.COMPLETED and is_void):
+        assert status in LEGAL[before], f"{before} became {status}"
     if before in ENDS:
         more = {event["type"] for event in events} - AFTER_THE_END
         assert not more, f"{more} after {before}"
@@ -163,7 +194,7 @@ def check_decisions(
         for command in decision.commands
         if isinstance(command, DispatchTask) and command.attempt.kind == "task"
         # What a person has tried again leaves, whatever else waits for an operator.
-        if command.attempt.task not in asked
+        if command.attempt.task not in asked and not _is_asked_for(state, command.attempt)
     ]
     is_parked_now = any(event["type"] == "WorkflowParked" for event in events)
     assert is_parked_now or not (state.row.parked and sent), f"{sent} sent while it is parked"

@@ -106,8 +106,11 @@ class RepairWorld(World):
             is_undone = self.rng.random() < 0.5
             return lambda at, id_: CancelRequested(at, id_, **who, is_undone=is_undone)
         if kind == 6:
-            return lambda at, id_: PauseRequested(at, id_, **who)
+            return self._pause
         return lambda at, id_: RetryRequested(at, id_, None, **who)
+
+    def _pause(self, at: datetime, id_: str) -> Event:
+        return PauseRequested(at, id_, by="ann", reason="because")
 
     def _let_go_on(self) -> None:
         """A pause is ended in the end."""
@@ -149,6 +152,8 @@ class RepairWorld(World):
 
     def _react(self, event: dict[str, Any]) -> None:
         type_ = event["type"]
+        if type_ == "WorkflowParked" and self.rng.random() < 0.3:
+            self.clock.later(self.rng.random() * 20, self._give, self._pause)
         if type_ == "WorkflowParked" and event["data"]["cause"] != "intent_unknown":
             self.clock.later(self.rng.random() * 20, self._mend, 0)
             return
@@ -163,10 +168,15 @@ class RepairWorld(World):
 
     def _any_command_after_the_end(self) -> Make:
         who = {"by": "ann", "reason": "because"}
+        is_held = self.rng.random() < 0.3
+
+        def hold(at: datetime, id_: str) -> PauseRequested | None:
+            return PauseRequested(at, f"{id_}-hold", is_of_workflow=True) if is_held else None
+
         if self.rng.random() < 0.7:
-            return lambda at, id_: RetryRequested(at, id_, None, **who)
+            return lambda at, id_: RetryRequested(at, id_, None, **who, hold=hold(at, id_))
         some = self.rng.choice((None, *self.definition.stages))
-        return lambda at, id_: CompensateRequested(at, id_, some, **who)
+        return lambda at, id_: CompensateRequested(at, id_, some, **who, hold=hold(at, id_))
 
     # --- what they did with their own hands -----------------------------------------------------
 

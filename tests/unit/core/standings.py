@@ -82,6 +82,12 @@ def held() -> Scene:
     return scene
 
 
+def held_and_paused() -> Scene:
+    scene = held()
+    scene.pause()
+    return scene
+
+
 def several_held() -> Scene:
     """Nobody knows it of two of the three tasks of the final stage f."""
     flow = sequence(

@@ -1,6 +1,7 @@
 """Pausing: what was sent goes on, nothing else is sent until somebody lets it."""
 
 from sagabus.core.definition import Approval, Items, RetryPolicy
+from sagabus.core.events import SkipRequested
 from sagabus.core.instance import Gate
 from sagabus.core.subworkflows import ask_again
 from sagabus.core.timers import timers_of
@@ -226,4 +227,16 @@ def test_the_status_of_the_very_end_says_whether_it_is_paused() -> None:
     scene.resume()
     assert (scene.status, scene.sent[-1]) == ("running", "last-1-0/1")
     scene.succeed("last-1-0")
+    assert scene.status == "completed"
+
+
+def test_the_status_while_what_was_told_to_stop_is_waited_for_says_whether_it_is_paused() -> None:
+    scene = Scene(sequence(stage("a", undo=("u",)))).start()
+    scene.claim("a-1-0")
+    scene.pause()
+    scene.ask(SkipRequested, "a")
+    assert scene.status == "paused"
+    scene.resume()
+    assert scene.status == "running"
+    scene.succeed("a-1-0")
     assert scene.status == "completed"

@@ -8,6 +8,7 @@
   person's word is taken for what nobody undid;
 - stages: what was withdrawn has not acted, or is not named; a final stage that may have acted is
   ended by hand;
+- pauses: what comes late is undone all the same; what an operator settles goes on;
 - commands: one that comes twice is decided twice; a refused one is not remembered.
 """
 
@@ -15,7 +16,17 @@ from collections.abc import Callable
 
 import pytest
 
-from sagabus.core import effects, operators, repair_stage, repair_undo, reviving, routes, saga
+from sagabus.core import (
+    effects,
+    operators,
+    pausing,
+    repair_stage,
+    repair_undo,
+    reviving,
+    routes,
+    saga,
+    tasks,
+)
 from sagabus.core.commands import AnswerCommand
 from sagabus.core.instance import Answer, StageStatus
 from sagabus.core.transition import Transition
@@ -117,6 +128,20 @@ def refused_commands_are_not_remembered(patch: Patch) -> None:
     patch.setattr(Transition, "refuse", refuse)
 
 
+def undos_that_come_late_do_not_wait_for_the_end_of_a_pause(patch: Patch) -> None:
+    patch.setattr(tasks, "_keep_back", tasks.send)
+
+
+def what_is_settled_ends_the_pause(patch: Patch) -> None:
+    send_held_back = pausing.send_held_back
+
+    def goes_on(t):
+        t.row.paused = None
+        send_held_back(t)
+
+    patch.setattr(pausing, "send_held_back", goes_on)
+
+
 WEAKENED: list[Callable[[Patch], None]] = [
     what_was_undone_is_kept,
     what_is_kept_leads_nowhere,
@@ -132,6 +157,8 @@ WEAKENED: list[Callable[[Patch], None]] = [
     final_stages_that_may_have_acted_are_ended_by_hand,
     commands_are_decided_twice,
     refused_commands_are_not_remembered,
+    undos_that_come_late_do_not_wait_for_the_end_of_a_pause,
+    what_is_settled_ends_the_pause,
 ]
 
 
