@@ -18,6 +18,7 @@ CONTEXT: dict[str, Any] = {
     "workflow": "deploy",
     "workflow_id": "w1",
     "approved": False,
+    "approved_by": [],
     "classification": "compensatable",
     "attempt": 1,
     "started_by": "ada",

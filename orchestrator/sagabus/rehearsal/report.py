@@ -157,6 +157,8 @@ def _words(type_: str, data: dict[str, Any]) -> str:
             return f"{what} {place} {data['action']} to {to if role.startswith('_') else role}"
         case "TaskCompleted":
             return f"done {place}"
+        case "Refused":
+            return f"refused: {data['message']}"
         case "TaskFailed" | "StageFailed" | "StageDenied" | "CompensationFailed":
             handled = ", handled" if data.get("is_handled") else ""
             error = data["error"]

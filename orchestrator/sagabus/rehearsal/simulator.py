@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any, Final
 
 from sagabus.core.commands import (
+    AnswerCommand,
     AuthorizeTask,
     Command,
     CommandChild,
@@ -255,17 +256,18 @@ class _Stage:
         if not (outcome.approve and has_task):
             self._next(instance, (stage,))  # no task will use it up
         at = self._now + outcome.takes
-        command = f"command-{next(self._number)}"
-        event: Event
-        if is_question:
-            event = InquiryAnswered(at, command, stage, outcome.answer, outcome.by)
-        elif outcome.approve is None:
-            return
-        else:
-            event = ApprovalAnswered(
-                at, command, stage, outcome.approve, outcome.by, outcome.reason
-            )
-        self._later(instance, outcome.takes, event)
+        for by in outcome.by:
+            command = f"command-{next(self._number)}"
+            event: Event
+            if is_question:
+                event = InquiryAnswered(at, command, stage, outcome.answer, by)
+            elif outcome.approve is None:
+                return
+            else:
+                event = ApprovalAnswered(
+                    at, command, stage, outcome.approve, by, outcome.reason, outcome.data
+                )
+            self._later(instance, outcome.takes, event)
 
     # --- agents, policies, other instances ------------------------------------------------------
 
@@ -273,6 +275,11 @@ class _Stage:
         match command:
             case AuthorizeTask():
                 self._authorize(instance, command)
+            case AnswerCommand(_, answer) if not answer.ok and self._result is not None:
+                said = {"message": answer.message}
+                name = self._definitions[instance].name
+                happening = Happening(self._now - BEGIN, instance, name, "Refused", said)
+                self._result.happened.append(happening)
             case DispatchTask(attempt) if attempt.is_unanswered:
                 self._perform(instance, attempt)
             case SetTimer():
@@ -288,7 +295,7 @@ class _Stage:
             case TellParent() if command.parent.instance in self._states:
                 self._tell_parent(instance, command)
             case _:
-                pass  # answers to claims and commands: everybody here knows
+                pass  # answers to claims, and that a command was carried out: everybody here knows
 
     def _authorize(self, instance: str, command: AuthorizeTask) -> None:
         outcome = self._next(instance, (command.task, command.stage), is_peek=True)
