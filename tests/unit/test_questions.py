@@ -137,3 +137,11 @@ def test_who_is_missing_and_who_has_approved_is_shown_and_what_each_fills_in() -
     bob = {"by": "bob", "at": scene.at, "reason": "because", "data": {"nodes": 3}}
     assert shown["approvals"][1] == bob
     assert shown["decision"] is None
+
+
+def test_numbers_that_no_example_reaches_do_no_harm() -> None:
+    """What waits is shown all the same, and what does not fit is refused."""
+    form = Schema({"type": "integer", "minimum": 1.7e308, "multipleOf": 1e-300})
+    assert example_of(form) is None
+    scene = Scene(sequence(stage("ship", approval=Approval(form=form)))).start()
+    assert "does not fit" in scene.approve("ship", data="x").message

@@ -26,8 +26,8 @@ _ASKING: Final = frozenset({"approval", "question"})
 TIMED_OUT: Final = 4
 #: Parts of an entry that are shown in this order; the rest stays for ``--json``.
 _SHOWN: Final = (
-    *("stage", "task", "role", "agent", "by", "cause", "outcome", "reason", "prompt", "next"),
-    *("status", "message"),
+    *("stage", "task", "role", "agent", "by", "missing", "cause", "outcome", "reason", "prompt"),
+    *("next", "status", "message"),
 )
 
 

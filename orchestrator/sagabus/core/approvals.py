@@ -34,7 +34,7 @@ def _approve(t: Transition, key: str, run: StageRun, gate: Gate, event: Approval
         return
     has_form = gates.form_of(t.stage(run.stage), gate) is not None
     data = _filled_in(event) if has_form else None
-    gate.approvals.append(Consent(event.by, t.at, event.reason, data))
+    gate.approvals.append(Consent(event.by.strip(), t.at, event.reason, data))
     missing = gate.missing
     said = {"stage": run.stage, "by": event.by, "reason": event.reason}
     t.record("ApprovalGranted", {**said, "data": data, "missing": missing})
@@ -75,7 +75,7 @@ def _who_problem(t: Transition, run: StageRun, gate: Gate, by: str) -> tuple[str
             f"{who} has started the instance: somebody else has to approve stage {run.stage!r}"
         )
         return message, "conflict"
-    if any(each.by.strip() == who for each in gate.approvals):
+    if any(each.by == who for each in gate.approvals):
         more = "1 more approval is" if gate.missing == 1 else f"{gate.missing} more approvals are"
         message = f"{who} has approved already; {more} needed, by somebody else"
         return message, "conflict"

@@ -82,7 +82,7 @@ def consent_to(run: StageRun) -> dict[str, Any]:
     gate = run.gate
     if gate is None:
         return {"approved": False, "approved_by": []}
-    names = [each.by for each in gate.approvals]
+    names = [each.by for each in gate.approvals if each.by]
     return {"approved": gate.decision == "approved", "approved_by": names}
 
 

@@ -240,3 +240,12 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path):
     text = (HEAD + STAGE + "bad = 1\n").replace("\n", "\r\n")
     (problem,) = problems_of(tmp_path, b"\xef\xbb\xbf" + text.encode())
     assert problem.startswith("w.toml:6: ")
+
+
+def test_a_silence_that_approves_without_a_time_is_doubted(tmp_path: Path):
+    gate = "approval_required = true\napproval = {on_timeout = 'approve'}\n"
+    (tmp_path / "w.toml").write_text(HEAD + STAGE + gate)
+    [warning] = Catalog.load(tmp_path / "w.toml").warnings
+    assert "`approval.on_timeout`: has no effect without a timeout" in str(warning)
+    (tmp_path / "w.toml").write_text(HEAD + STAGE + gate.replace("{", "{timeout = 5, "))
+    assert not Catalog.load(tmp_path / "w.toml").warnings
