@@ -376,7 +376,8 @@ class CommandMessage(_Message):
       one also ``digest`` (of the definition), ``parent`` (``{instance, task, attempt}``), ``root``,
       ``trace``, ``paused``, which that one is, and ``restored_at``, when that one began again
       from a backup
-    - ``approve``, ``reject``: ``stage``, ``reason``
+    - ``approve``, ``reject``: ``stage``, ``reason``; ``approve`` also ``data``, where the approval
+      asks for it
     - ``answer``: ``stage``, ``data``
     - ``pause``, ``resume``: ``reason``
     - ``cancel``: ``reason``, and ``compensate``, false to leave everything as it is

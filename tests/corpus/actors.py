@@ -215,8 +215,15 @@ class People:
             if run.status is StageStatus.WAITING and run.gate.is_question:
                 await self._say(instance, key, "answer", stage=run.stage, data=outcome.answer)
             elif run.status is StageStatus.WAITING and outcome.approve is not None:
-                name = "approve" if outcome.approve else "reject"
-                await self._say(instance, key, name, stage=run.stage, reason=outcome.reason)
+                await self._decide(instance, key, run.stage, outcome)
+
+    async def _decide(self, instance: str, key: str, stage: str, outcome: Outcome) -> None:
+        name = "approve" if outcome.approve else "reject"
+        said: dict[str, Any] = {"stage": stage, "reason": outcome.reason}
+        if outcome.data is not None:
+            said["data"] = outcome.data
+        for by in outcome.by:
+            await self._say(instance, f"{key}-{by}", name, by=by, **said)
 
     async def cancel_in_time(self) -> None:
         """Cancel once all that is stuck has begun, or nothing is left to do but wait."""

@@ -246,10 +246,12 @@ def result_data(
     return wire.ResultMessage.model_validate(values).model_dump_json().encode()
 
 
-async def command(link: Link, instance: str, id: str, name: Any, **arguments: Any) -> CommandReply:
+async def command(
+    link: Link, instance: str, id: str, name: Any, *, by: str = "ann", **arguments: Any
+) -> CommandReply:
     """Give a command as another process does, again with the same id until it is answered."""
     reply = f"_INBOX.{uuid.uuid4().hex}"
-    message = CommandMessage(command=id, name=name, arguments=arguments, by="ann", reply=reply)
+    message = CommandMessage(command=id, name=name, arguments=arguments, by=by, reply=reply)
     answer: asyncio.Future[CommandReply] = asyncio.get_running_loop().create_future()
 
     def on_reply(data: bytes) -> None:

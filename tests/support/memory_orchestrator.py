@@ -29,6 +29,7 @@ from sagabus.core.instance import Attempt, Instance, InstanceState, InstanceStat
 from sagabus.core.intents import Intent, intents_of, oldest_untold
 from sagabus.core.machine import decide
 from sagabus.core.transition import Decision
+from sagabus.definitions.templates import compile_value
 from sagabus.errors import (
     ConflictError,
     InstanceNotFoundError,
@@ -69,11 +70,12 @@ PIPELINE = Definition(
         "smoke_test": stage("smoke_test", "tester"),
     },
 )
+SHIP = Approval(prompt=compile_value("Ship it?", "prompt"))
 RELEASE = Definition(
     name="release",
     digest="d2",
     entry=("publish",),
-    stages={"publish": stage("publish", "devops", approval=Approval(prompt="Ship it?"))},
+    stages={"publish": stage("publish", "devops", approval=SHIP)},
 )
 
 
@@ -163,8 +165,9 @@ class MemoryOrchestrator:
         await self._apply(name, StartRequested(at=now, command=command or uuid.uuid4().hex))
         return Started(name, is_new=True)
 
-    async def approve_stage(self, instance_id, stage, *, by="", reason="", command=None):
-        event = ApprovalAnswered(self._now(), command or uuid.uuid4().hex, stage, True, by, reason)
+    async def approve_stage(self, instance_id, stage, *, data=None, by="", reason="", command=None):
+        name = command or uuid.uuid4().hex
+        event = ApprovalAnswered(self._now(), name, stage, True, by, reason, data)
         return await self._command(instance_id, event)
 
     async def reject_stage(self, instance_id, stage, *, by="", reason="", command=None):

@@ -18,6 +18,7 @@ CONTEXT: dict[str, Any] = {
     "workflow": "deploy",
     "workflow_id": "w1",
     "approved": False,
+    "approved_by": [],
     "classification": "compensatable",
     "attempt": 1,
     "started_by": "ada",
@@ -55,6 +56,14 @@ def test_forbid_unless_approved_really_forbids():
     assert policies.authorize(
         "execute-stage", "deployment", CONTEXT | {"approved": True}
     ).is_allowed
+
+
+def test_a_policy_may_ask_who_approved(tmp_path: Path):
+    both = 'context.approved_by.containsAll(["ann", "bob"])'
+    policies = load(tmp_path, a=f"permit(principal, action, resource) when {{ {both} }};")
+    for names, is_allowed in ((["bob", "ann"], True), (["ann"], False), ([], False)):
+        context = CONTEXT | {"approved": True, "approved_by": names}
+        assert policies.authorize("execute-stage", "x", context).is_allowed is is_allowed
 
 
 def test_a_condition_that_cannot_be_evaluated_denies_although_cedar_itself_would_permit(

@@ -1,18 +1,18 @@
-"""What a question asks for is shown where people look, with an answer that fits."""
+"""What a question or an approval asks for is shown where people look, with what fits."""
 
 import json
 import shlex
 
 import pytest
 
-from sagabus.core.definition import Stage
+from sagabus.core.definition import Approval, Stage
+from sagabus.core.examples import example_of
 from sagabus.definitions.json_schema import Schema
 from sagabus.testing import rehearse
 from sagabus.views.causes import Surroundings
-from sagabus.views.examples import example_of
 from sagabus.views.instances import instance_of
 from sagabus.views.why import causes_of
-from tests.unit.core.scene import Scene, sequence
+from tests.unit.core.scene import Scene, sequence, stage
 
 NODES = {
     "type": "object",
@@ -117,3 +117,31 @@ input = {prompt = "How many {{ parameters.what }}?", schema = {type = "integer"}
     answered = rehearse(config, "resize", {"what": "nodes"}, outcomes={"ask": {"answer": 3}})
     assert rendered in str(answered)
     assert answered.input("ask")["schema"] == {"type": "integer"}
+
+
+def test_who_is_missing_and_who_has_approved_is_shown_and_what_each_fills_in() -> None:
+    gate = Approval(approvers=3, self_approval=False, form=Schema(NODES))
+    scene = Scene(sequence(stage("ship", approval=gate)))
+    scene.row.started_by = "eve"
+    scene.start()
+    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    assert cause.title.endswith("waits for 3 approvals by somebody else than eve")
+    assert next_of(scene).startswith("""sagabus approve i1 ship --data '{"nodes":1}'""")
+    assert scene.approve("ship", data={"nodes": 2}).ok
+    assert scene.approve("ship", by="bob", data={"nodes": 3}).ok
+    [cause] = causes_of(scene.state, scene.definition, Surroundings())
+    assert cause.title.endswith("waits for 1 more approval by somebody else than ann, bob, eve")
+    shown = waiting_stage(scene)["approval"]
+    assert (shown["schema"], shown["example"]) == (NODES, {"nodes": 1})
+    assert (shown["approvers"], shown["missing"], shown["self_approval"]) == (3, 1, False)
+    bob = {"by": "bob", "at": scene.at, "reason": "because", "data": {"nodes": 3}}
+    assert shown["approvals"][1] == bob
+    assert shown["decision"] is None
+
+
+def test_numbers_that_no_example_reaches_do_no_harm() -> None:
+    """What waits is shown all the same, and what does not fit is refused."""
+    form = Schema({"type": "integer", "minimum": 1.7e308, "multipleOf": 1e-300})
+    assert example_of(form) is None
+    scene = Scene(sequence(stage("ship", approval=Approval(form=form)))).start()
+    assert "does not fit" in scene.approve("ship", data="x").message

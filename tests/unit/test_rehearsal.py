@@ -286,3 +286,21 @@ def test_what_would_be_undone_is_named_by_task_and_by_what_is_above_it(config: P
         "  inner-1-0: what pipeline did",
         "  inner-1-0 > build-1-0: build by backend",
     ]
+
+
+def test_several_people_approve_and_what_is_refused_is_told(config: Path) -> None:
+    config.write_text(
+        CONFIG.replace(
+            "approval_required = true",
+            "approval_required = true\n"
+            "approval = {approvers = 2, schema = {required = ['ticket']}}",
+        )
+    )
+    ship = {"approve": True, "by": ["ann", "bob"], "data": {"ticket": 7}}
+    run = rehearse(config, "pipeline", outcomes={"build": {"output": {"image": 1}}, "ship": ship})
+    assert run.status == "completed"
+    run = rehearse(config, "pipeline", outcomes={"ship": {**ship, "by": ["ann", "ann"]}})
+    assert run.status == "waiting"
+    assert "refused: ship: ann has approved already; 1 more approval is needed" in str(run)
+    with pytest.raises(InvalidRequestError, match="data of an approval of stage 'ship' does not f"):
+        rehearse(config, "pipeline", outcomes={"ship": {"approve": True, "by": "ann"}})

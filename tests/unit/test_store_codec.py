@@ -12,6 +12,7 @@ from sagabus.adapters import store_codec
 from sagabus.core.definition import SecretUse
 from sagabus.core.instance import (
     Attempt,
+    Consent,
     Failing,
     Failure,
     Firing,
@@ -36,7 +37,8 @@ def _thorough(value: Instance | Attempt) -> str:
 def _everything() -> Instance:
     """No field of anything in it is at its default."""
     failure = Failure("denied", "no", stage="build", task="build-1-0", policies=["p1"])
-    gate = Gate(START, START, "sure?", True, "approved", "ann", START, "because")
+    gate = Gate(START, START, "sure?", True, "approved", "ann", START, "because", 1.5, 2, False)
+    gate.approvals.append(Consent("ann", START, "because", {"ticket": 7}))
     run = StageRun("build", 1, StageStatus.FAILED, START, START, ["a-1"], *range(1, 7))
     run = replace(run, gate=gate, error=failure, undo_next=1, undo_sent=2)
     run = replace(run, undo_in_flight=3, undo_failed=4, is_handled=True, items=5)
@@ -133,7 +135,9 @@ def test_every_field_is_written_as_the_adapter_writes_it() -> None:
     row.runs["build-2"] = replace(row.runs["build-1"])
     full = _everything()
     tried, run = full.open["build-1-0/1"], full.runs["build-1"]
-    assert _at_default(full) | _at_default(tried) | _at_default(run) == set()
+    assert run.gate is not None
+    rows = (full, tried, run, run.gate, *run.gate.approvals)
+    assert set().union(*map(_at_default, rows)) == set()
     for each in (row, full, instance(), instance("b", 2, wake_at=START)):
         text = store_codec.dump_instance(each)
         assert text == _thorough(each)
@@ -166,6 +170,17 @@ def _parts(value: Any) -> list[Any]:
 def test_content_of_every_kind_is_written_as_the_adapter_writes_it(content: Any) -> None:
     row = instance(parameters={"content": content})
     assert store_codec.dump_instance(row) == _thorough(row)
+
+
+def test_a_gate_that_an_older_version_stored_is_one_of_one_approver() -> None:
+    row = instance()
+    run = StageRun("ship", 1, StageStatus.WAITING, START, gate=Gate(START, prompt="sure?"))
+    row.runs["ship-1"] = run
+    text = store_codec.dump_instance(row)
+    assert "approvers" not in text
+    gate = store_codec.load_instance(text).runs["ship-1"].gate
+    assert gate is not None
+    assert (gate.approvers, gate.missing, gate.self_approval, gate.approvals) == (1, 1, True, [])
 
 
 def test_instants_of_other_zones_are_kept() -> None:

@@ -40,6 +40,7 @@ action "execute-stage", "compensate-stage" appliesTo {
     workflow: String,
     workflow_id: String,
     approved: Bool,
+    approved_by: Set<String>,
     classification: String,
     attempt: Long,
     started_by: String,
@@ -52,6 +53,7 @@ action "read-secret" appliesTo {
     workflow: String,
     workflow_id: String,
     approved: Bool,
+    approved_by: Set<String>,
     classification: String,
     attempt: Long,
     started_by: String,
@@ -70,7 +72,7 @@ OWN_POLICY: Final = (
 KNOWN: Final = (
     'known are Orchestrator::"sagabus", Action::"execute-stage", Action::"compensate-stage", '
     'Action::"read-secret", Stage::"...", and context.{workflow, workflow_id, approved, '
-    "classification, attempt, started_by}, for read-secret also context.{role, key}"
+    "approved_by, classification, attempt, started_by}, for read-secret also context.{role, key}"
 )
 _PREFIX: Final = re.compile(r"^for policy `[^`]*`, ")
 _SCHEMA: Final = Schema.from_str(SCHEMA_TEXT)

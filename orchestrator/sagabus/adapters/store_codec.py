@@ -17,6 +17,7 @@ from sagabus.core.definition import SecretUse
 from sagabus.core.instance import (
     Answer,
     Attempt,
+    Consent,
     Failing,
     Failure,
     Firing,
@@ -68,7 +69,19 @@ def _reader(cls: type) -> Callable[[Any], dict[str, Any]]:
 
 
 _STORED: Final = (
-    *(Instance, Attempt, StageRun, Gate, Failure, Answer, Failing, ParentRef, Pause, Firing),
+    *(
+        Instance,
+        Attempt,
+        StageRun,
+        Gate,
+        Consent,
+        Failure,
+        Answer,
+        Failing,
+        ParentRef,
+        Pause,
+        Firing,
+    ),
     *(SecretUse, Parked, Resource),
 )
 _READERS: Final = {cls: _reader(cls) for cls in _STORED}

@@ -48,6 +48,13 @@ class DecisionRequest(WhyRequest):
     stage: str = Field(min_length=1, max_length=64)
 
 
+class ApproveRequest(DecisionRequest):
+    """Approve what ``stage`` waits for."""
+
+    #: What the approval's ``schema`` asks for.
+    data: Any = None
+
+
 class AnswerRequest(WhyRequest):
     """Answer the question that ``stage`` asks."""
 

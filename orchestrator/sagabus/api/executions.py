@@ -10,6 +10,7 @@ from sagabus.api.body import StrictJsonRoute
 from sagabus.api.closing import Waits
 from sagabus.api.documents import (
     AnswerRequest,
+    ApproveRequest,
     CancelRequest,
     CommandView,
     DecisionRequest,
@@ -141,11 +142,11 @@ async def watch(
 
 @router.post("/{id}/approve", responses=documented(404, 409))
 async def approve(
-    orchestrator: Behind, id: str, body: DecisionRequest, command: Given
+    orchestrator: Behind, id: str, body: ApproveRequest, command: Given
 ) -> CommandView:
-    """Let a waiting stage go on."""
+    """Let a waiting stage go on, once all who have to have approved (``missing`` is 0)."""
     result = await orchestrator.approve_stage(
-        id, body.stage, by=body.by, reason=body.reason, command=command.id
+        id, body.stage, data=body.data, by=body.by, reason=body.reason, command=command.id
     )
     return command.done(result)
 

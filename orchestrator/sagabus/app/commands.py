@@ -59,12 +59,21 @@ class Commands:
         instance_id: str,
         stage: str,
         *,
+        data: Any = None,
         by: str = "",
         reason: str = "",
         command: str | None = None,
     ) -> Mapping[str, Any]:
-        """Let a waiting stage go on."""
+        """Let a waiting stage go on, once all who have to have approved (``missing`` is 0).
+
+        ``data``: what the approval's schema asks for.
+
+        Raises:
+            InvalidRequestError: ``data`` does not fit, or ``by`` has to say who approves.
+        """
         arguments = {"stage": stage, "reason": reason}
+        if data is not None:
+            arguments["data"] = data
         return await self._ask(instance_id, "approve", arguments, by, command)
 
     async def reject_stage(

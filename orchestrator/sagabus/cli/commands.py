@@ -1,7 +1,7 @@
 """Commands that people give as a matter of course: start, approve, reject, answer."""
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,13 +92,22 @@ def start(
 def approve(
     instance: InstanceId,
     stage: StageName,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="JSON", help="What the approval asks for, if it does."),
+    ] = None,
     reason: Reason = "",
     is_json: Json = False,
     url: Url = None,
 ) -> None:
-    """Let a waiting stage go on."""
-    reply = command(Api(url), instance, "approve", {"stage": stage, "reason": reason})
-    report(reply, f"{instance}: stage {stage} approved", is_json=is_json)
+    """Let a waiting stage go on, once all who have to have approved."""
+    document: dict[str, Any] = {"stage": stage, "reason": reason}
+    if data is not None:
+        document["data"] = json_of(data, "--data")
+    reply = command(Api(url), instance, "approve", document)
+    missing = reply["result"].get("missing")
+    more = f"; {missing} more {'has' if missing == 1 else 'have'} to approve it" if missing else ""
+    report(reply, f"{instance}: stage {stage} approved{more}", is_json=is_json)
 
 
 @app.command()

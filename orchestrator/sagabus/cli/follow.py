@@ -27,7 +27,7 @@ _ASKING: Final = frozenset({"approval", "question"})
 TIMED_OUT: Final = 4
 #: Parts of an entry that are shown in this order; the rest stays for ``--json``.
 _SHOWN: Final = (
-    *("stage", "task", "role", "agent", "by", "cause", "outcome", "reason", "prompt"),
+    *("stage", "task", "role", "agent", "by", "missing", "cause", "outcome", "reason", "prompt"),
     *("variables", "is_handled", "next", "status", "message"),
 )
 

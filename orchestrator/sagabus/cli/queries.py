@@ -120,7 +120,8 @@ def _say_instance(found: dict[str, Any], why: dict[str, Any]) -> None:
     for stage in found["stages"]:
         gate = stage["approval"]
         if stage["status"] == "waiting" and gate["schema"] is not None:
-            say(f"the answer to {stage['stage']} must be {_brief(gate['schema'])}")
+            what = "the answer to" if gate["is_question"] else "the data of an approval of"
+            say(f"{what} {stage['stage']} must be {_brief(gate['schema'])}")
 
 
 def _brief(value: Any) -> str:
@@ -155,6 +156,9 @@ def _stage_row(stage: dict[str, Any]) -> tuple[Any, ...]:
     approval = stage["approval"] or {}
     decision = approval.get("decision") or ("asked" if approval else "")
     by = f" by {approval['by']}" if approval.get("by") else ""
+    if approval.get("missing") and approval["approvals"]:
+        names = ", ".join(each["by"] for each in approval["approvals"])
+        by = f", {approval['missing']} missing, approved by {names}"
     return (
         stage["stage"],
         stage["pass"],

@@ -101,7 +101,13 @@ class Approval:
 
     timeout: timedelta | None = None
     on_timeout: Literal["reject", "approve"] = "reject"
-    prompt: str = ""
+    prompt: Template | None = None
+    #: How many different people have to approve.
+    approvers: int = 1
+    #: False: who started the instance may not.
+    self_approval: bool = True
+    #: What each of them fills in; None: nothing.
+    form: JsonSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,8 @@ class ApprovalAnswered(OperatorRequest):
     is_approved: bool
     by: str = ""
     reason: str = ""
+    #: What the gate's form asks for; None: not given.
+    data: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 from sagabus.core import permitted
 from sagabus.core.commands import SetTimer
-from sagabus.core.definition import Approval, Stage
+from sagabus.core.definition import Approval, JsonSchema, Stage, Template
+from sagabus.core.examples import example_of
 from sagabus.core.instance import Gate, InstanceStatus, StageRun, StageStatus
 from sagabus.core.scope import scope_of
 from sagabus.core.transition import Transition
@@ -15,9 +18,15 @@ ANSWERABLE = frozenset({InstanceStatus.RUNNING, InstanceStatus.WAITING, Instance
 
 
 def ask(t: Transition, key: str, run: StageRun, approval: Approval) -> None:
-    """Open the gate before a stage."""
+    """Open the gate before a stage.
+
+    Raises:
+        TemplateError: the prompt cannot be rendered.
+    """
     gate = _wait(t, key, run, approval.prompt, approval.timeout)
-    t.record("ApprovalRequested", _asked(run, gate))
+    gate.approvers, gate.self_approval = approval.approvers, approval.self_approval
+    conditions = {"approvers": approval.approvers, "self_approval": approval.self_approval}
+    t.record("ApprovalRequested", _asked(run, gate, approval.form) | conditions)
 
 
 def put_question(t: Transition, key: str, run: StageRun, stage: Stage) -> None:
@@ -26,55 +35,93 @@ def put_question(t: Transition, key: str, run: StageRun, stage: Stage) -> None:
     Raises:
         TemplateError: the question cannot be rendered.
     """
-    prompt = "" if stage.prompt is None else stage.prompt.render(scope_of(t))
-    gate = _wait(t, key, run, str(prompt), stage.timeout)
+    before = run.gate
+    gate = _wait(t, key, run, stage.prompt, stage.timeout)
     gate.is_question = True
-    t.record("InquiryAsked", _asked(run, gate) | {"schema": stage.form and stage.form.document})
+    if before is not None:  # who let it be asked is known as long as who answers
+        gate.approvals = before.approvals
+    t.record("InquiryAsked", _asked(run, gate, stage.form))
 
 
-def _wait(t: Transition, key: str, run: StageRun, prompt: str, timeout: timedelta | None) -> Gate:
+def _wait(
+    t: Transition, key: str, run: StageRun, prompt: Template | None, timeout: timedelta | None
+) -> Gate:
+    text = "" if prompt is None else str(prompt.render(scope_of(t)))
     due_at = None if timeout is None else t.at + timeout
     run.status = StageStatus.WAITING
-    run.gate = gate = Gate(asked_at=t.at, prompt=prompt, due_at=due_at)
+    run.gate = gate = Gate(asked_at=t.at, prompt=text, due_at=due_at)
     if due_at is not None:
         t.do(SetTimer(due_at, "gate", key))
     return gate
 
 
-def _asked(run: StageRun, gate: Gate) -> dict[str, Any]:
-    return {"stage": run.stage, "prompt": gate.prompt, "due_at": gate.due_at}
+def _asked(run: StageRun, gate: Gate, form: JsonSchema | None) -> dict[str, Any]:
+    asked = {"stage": run.stage, "prompt": gate.prompt, "due_at": gate.due_at}
+    return asked | {"schema": form and form.document}
 
 
-def waiting_run(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:
+def form_of(stage: Stage, gate: Gate) -> JsonSchema | None:
+    """What an answer to ``gate``, or the data of an approval, must be; None: nothing is said."""
+    if gate.is_question:
+        return stage.form
+    return stage.approval.form if stage.approval is not None else None
+
+
+def misfit(form: JsonSchema, data: Any) -> str | None:
+    """Why ``data`` does not fit ``form``, and what would; None: it fits."""
+    problems = form.problems(data)
+    if not problems:
+        return None
+    example = example_of(form)
+    hint = "" if example is None else f"; this fits: {orjson.dumps(example).decode()}"
+    return f"{'; '.join(problems)}{hint}"
+
+
+def consent_to(run: StageRun) -> dict[str, Any]:
+    """What policies see of the gate before a stage."""
+    gate = run.gate
+    if gate is None:
+        return {"approved": False, "approved_by": []}
+    names = [each.by for each in gate.approvals if each.by]
+    return {"approved": gate.decision == "approved", "approved_by": names}
+
+
+def waiting(t: Transition, stage: str, *, is_question: bool) -> tuple[str, StageRun, Gate] | None:
     """The run of ``stage`` that waits for an approval, or for the answer to its question."""
-    found = t.definition.stages.get(stage)
-    if found is None or (found.kind == "inquiry") != is_inquiry:
+    if t.row.status not in ANSWERABLE:
         return None
     for key, run in t.active_runs():
-        if run.stage == stage and run.status is StageStatus.WAITING:
-            return key, run
+        gate = run.gate
+        if run.stage != stage or run.status is not StageStatus.WAITING or gate is None:
+            continue
+        if gate.is_question == is_question:
+            return key, run, gate
     return None
 
 
-def refusal(t: Transition, stage: str, *, is_inquiry: bool) -> str:
-    """Why an answer for ``stage`` cannot be taken now."""
+def refusal(t: Transition, stage: str, *, is_question: bool) -> str:
+    """Why an approval of ``stage``, or an answer to its question, cannot be taken now."""
     known = t.definition.stages.get(stage)
     if known is None:
         return f"workflow {t.row.workflow!r} has no stage {stage!r}"
-    if known.kind == "inquiry" and not is_inquiry:
-        return f"stage {stage!r} asks a question: answer it instead of approving or rejecting it"
-    if known.kind != "inquiry" and is_inquiry:
-        instead = ": approve or reject it instead" if known.approval is not None else ""
+    asks, is_gated = known.kind == "inquiry", known.approval is not None
+    if is_question and not asks:
+        instead = ": approve or reject it instead" if is_gated else ""
         return f"stage {stage!r} asks no question{instead}"
     gate: Gate | None = None
     for run in t.row.runs.values():
         if run.stage == stage and run.gate is not None:
             gate = run.gate
+    is_other = gate is not None and gate.decision is None and gate.is_question != is_question
+    if is_other and is_question:
+        return f"stage {stage!r} waits for approval: approve or reject it, then it asks"
+    if asks and not is_question and (is_other or not is_gated):
+        return f"stage {stage!r} asks a question: answer it instead of approving or rejecting it"
     if gate is not None and gate.decision is not None:
         by = f" by {gate.by}" if gate.by else ""
         at = f" at {gate.at:%Y-%m-%d %H:%M:%S}Z" if gate.at else ""
         return f"stage {stage!r} was {gate.decision.replace('_', ' ')}{by}{at} already"
-    if gate is None and not is_inquiry and known.approval is None:
+    if gate is None and not is_question and not is_gated:
         return f"stage {stage!r} asks for no approval"
     why_not = permitted.refusal("answer", t.row)
     if why_not is not None:

@@ -213,6 +213,17 @@ class Attempt:
 
 
 @dataclass(slots=True)
+class Consent:
+    """One person's approval."""
+
+    by: str
+    at: datetime
+    reason: str = ""
+    #: What the gate's form asks for; None where it asks for nothing.
+    data: Any = None
+
+
+@dataclass(slots=True)
 class Gate:
     """An approval, or a question, that is or was put to people."""
 
@@ -223,11 +234,23 @@ class Gate:
     #: It asks for data, not for a yes or no.
     is_question: bool = False
     decision: Literal["approved", "rejected", "answered", "timed_out", "withdrawn"] | None = None
+    #: Who decided; of several who approved each.
     by: str | None = None
     at: datetime | None = None
     reason: str = ""
     #: What is left of the time limit while it stands still, in seconds.
     remaining_s: float | None = None
+    #: How many different people have to approve, and whether who started the instance may.
+    approvers: int = 1
+    self_approval: bool = True
+    #: Who has approved so far, first to last.
+    approvals: list[Consent] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        """How many more people have to approve."""
+        is_open = self.decision is None and not self.is_question
+        return max(0, self.approvers - len(self.approvals)) if is_open else 0
 
 
 @dataclass(slots=True)

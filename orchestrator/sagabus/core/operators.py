@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from sagabus.core import (
+    approvals,
     ending,
     gates,
     intents,
@@ -31,7 +32,7 @@ from sagabus.core.events import (
     RetryRequested,
     SkipRequested,
 )
-from sagabus.core.instance import Answer, Failure, InstanceStatus, StageRun
+from sagabus.core.instance import Answer, Failure, InstanceStatus
 from sagabus.core.parking import give_up, unpark
 from sagabus.core.transition import Ignored, Transition
 
@@ -75,7 +76,7 @@ def _name_of(event: OperatorEvent) -> permitted.CommandName:
 def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:  # noqa: C901 - one case per event
     match event:
         case ApprovalAnswered():
-            return answer_gate(t, event)
+            return approvals.answer_gate(t, event)
         case InquiryAnswered():
             return answer_inquiry(t, event)
         case PauseRequested():
@@ -100,62 +101,25 @@ def _obey(t: Transition, event: OperatorEvent) -> Ignored | None:  # noqa: C901 
             assert_never(unknown)
 
 
-def answer_gate(t: Transition, event: ApprovalAnswered) -> Ignored | None:
-    """Approve or reject a waiting stage; a second answer is a conflict."""
-    found = _waiting(t, event.stage, is_inquiry=False)
-    if found is None:
-        t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=False))
-        return None
-    key, run = found
-    if run.gate is None:
-        return Ignored("gate_without_question")
-    run.gate.decision = "approved" if event.is_approved else "rejected"
-    run.gate.by, run.gate.at, run.gate.reason = event.by, t.at, event.reason
-    data = {"stage": run.stage, "by": event.by, "reason": event.reason}
-    if event.is_approved:
-        t.record("ApprovalGranted", data)
-        stages.pass_gate(t, key, run)
-    else:
-        t.record("ApprovalRejected", data)
-        why = f": {event.reason}" if event.reason else ""
-        message = f"rejected by {event.by or 'an operator'}{why}"
-        failure = Failure("rejected", message, run.stage)
-        stages.fail_run(t, run, failure)
-    t.answer(
-        event.command,
-        Answer(ok=True, result={"id": t.row.id, "stage": run.stage, "decision": run.gate.decision}),
-    )
-    return None
-
-
 def answer_inquiry(t: Transition, event: InquiryAnswered) -> Ignored | None:
     """Take the answer to a stage's question: what does not fit its form is refused."""
-    found = _waiting(t, event.stage, is_inquiry=True)
+    found = gates.waiting(t, event.stage, is_question=True)
     if found is None:
-        t.refuse(event.command, gates.refusal(t, event.stage, is_inquiry=True))
+        t.refuse(event.command, gates.refusal(t, event.stage, is_question=True))
         return None
-    _, run = found
-    if run.gate is None:
-        return Ignored("gate_without_question")
+    _, run, gate = found
     form = t.stage(run.stage).form
-    problems = form.problems(event.data) if form is not None else []
-    if problems:
-        message = f"the answer to stage {run.stage!r} does not fit: {'; '.join(problems)}"
-        answer = Answer(ok=False, code="invalid_request", message=message)
-        t.answer(event.command, answer)
+    problem = gates.misfit(form, event.data) if form is not None else None
+    if problem is not None:
+        message = f"the answer to stage {run.stage!r} does not fit: {problem}"
+        t.refuse(event.command, message, "invalid_request")
         return None
-    run.gate.decision = "answered"
-    run.gate.by, run.gate.at, run.gate.reason = event.by, t.at, event.reason
+    gate.decision = "answered"
+    gate.by, gate.at, gate.reason = event.by, t.at, event.reason
     t.record("InquiryAnswered", {"stage": run.stage, "by": event.by, "reason": event.reason})
     stages.answer_question(t, run, event.data)
     t.answer(event.command, Answer(ok=True, result={"id": t.row.id, "stage": run.stage}))
     return None
-
-
-def _waiting(t: Transition, stage: str, *, is_inquiry: bool) -> tuple[str, StageRun] | None:
-    if t.row.status not in gates.ANSWERABLE:
-        return None
-    return gates.waiting_run(t, stage, is_inquiry=is_inquiry)
 
 
 def cancel(t: Transition, event: CancelRequested) -> Ignored | None:

@@ -76,6 +76,7 @@ class _Stages(Mapping[str, Mapping[str, Any]]):
             "status": run.status.value,
             "error": _error(error),
             "total_count": run.total if run.items is None else run.items,
+            "approvals": approvals_of(run),
         }
 
     def __iter__(self) -> Iterator[str]:
@@ -114,6 +115,12 @@ def scope_of(
     return scope
 
 
+def approvals_of(run: StageRun) -> list[dict[str, Any]]:
+    """Who approved a stage before it began, and what each of them filled in."""
+    given = [] if run.gate is None else run.gate.approvals
+    return [{"by": each.by, "reason": each.reason, "data": each.data} for each in given]
+
+
 def _error(error: Failure | None) -> dict[str, Any] | None:
     return None if error is None else {"type": error.type, "message": error.message}
 
@@ -123,6 +130,11 @@ def end_error(row: Instance) -> dict[str, Any] | None:
     if row.error is None:
         return None
     return {"type": row.error.type, "message": row.error.message, "stage": row.error.stage}
+
+
+def work_scope(t: Transition, stage: Stage, run: StageRun, **item: Any) -> dict[str, Any]:
+    """The scope of what a stage works on: it sees its own approvals, too."""
+    return stage_scope(t, stage, approvals=approvals_of(run), **item)
 
 
 def stage_scope(t: Transition, stage: Stage, **item: Any) -> dict[str, Any]:

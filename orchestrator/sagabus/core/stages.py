@@ -21,7 +21,7 @@ from sagabus.core.instance import (
     run_key,
 )
 from sagabus.core.routes import LimitError, NoChoiceError
-from sagabus.core.scope import default_input, is_true, scope_of, stage_scope, width
+from sagabus.core.scope import default_input, is_true, scope_of, stage_scope, width, work_scope
 from sagabus.core.tasks import (
     close,
     identity,
@@ -137,7 +137,7 @@ def start_work(t: Transition, key: str, run: StageRun) -> None:
                 begin_run(t, child, [key], run.pass_)
         return
     if stage.items is not None:
-        items = _items(t, stage)
+        items = _items(t, stage, run)
         run.items = len(items)
         t.state.items[key] = t.decision.items[key] = items
         t.state.results.pop(key, None)  # of a time when there was no list
@@ -148,10 +148,10 @@ def start_work(t: Transition, key: str, run: StageRun) -> None:
     t.row.unfilled.append(key)
 
 
-def _items(t: Transition, stage: Stage) -> list[Any]:
+def _items(t: Transition, stage: Stage, run: StageRun) -> list[Any]:
     if stage.items is None:
         return []
-    items = stage.items.list.render(stage_scope(t, stage))
+    items = stage.items.list.render(work_scope(t, stage, run))
     if not isinstance(items, list):
         message = f"gives {type(items).__name__} where a list is needed"
         text = getattr(stage.items.list, "text", "with_items")
@@ -238,7 +238,7 @@ def _input(t: Transition, key: str, run: StageRun, stage: Stage, index: int) -> 
         item = {"item": batch, "index": index}
     if stage.input is None:
         return default_input(t, run, **item), ()
-    return stage.input.render_input(stage_scope(t, stage, **item))
+    return stage.input.render_input(work_scope(t, stage, run, **item))
 
 
 # --- tasks end ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sagabus.core import local, parking, restoring, subworkflows
+from sagabus.core import gates, local, parking, restoring, subworkflows
 from sagabus.core.commands import AuthorizeTask, DispatchTask, WithdrawTask
 from sagabus.core.definition import (
     CORE_ROLE,
@@ -219,7 +219,7 @@ def _open(t: Transition, attempt: Attempt) -> None:
     context = {
         "workflow": t.row.workflow,
         "workflow_id": t.row.id,
-        "approved": run.gate is not None and run.gate.decision == "approved",
+        **gates.consent_to(run),
         "classification": t.stage(attempt.stage).classification,
         "attempt": attempt.attempt,
         "started_by": t.row.started_by,

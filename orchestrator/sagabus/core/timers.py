@@ -67,12 +67,12 @@ def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
         return Ignored("timer_out_of_date")
     if run.gate.due_at is None or event.at < run.gate.due_at:
         return Ignored("timer_out_of_date")
-    stage = t.stage(run.stage)
-    approval = stage.approval
-    is_approved = approval is not None and approval.on_timeout == "approve"
+    approval = t.stage(run.stage).approval
+    is_question = run.gate.is_question
+    is_approved = not is_question and approval is not None and approval.on_timeout == "approve"
     run.gate.decision = "timed_out"
     run.gate.at = t.at
-    if stage.kind == "inquiry":
+    if is_question:
         t.record("InquiryTimedOut", {"stage": run.stage})
     else:
         t.record("ApprovalTimedOut", {"stage": run.stage, "is_approved": is_approved})
@@ -81,7 +81,7 @@ def end_gate(t: Transition, event: GateTimerFired) -> Ignored | None:
         run.gate.decision, run.gate.by = "approved", "timeout"
         stages.pass_gate(t, run_key(run.stage, run.pass_), run)
     else:
-        type_ = "timeout" if stage.kind == "inquiry" else "approval_timeout"
+        type_ = "timeout" if is_question else "approval_timeout"
         failure = Failure(type_, "nobody answered in time", run.stage)
         stages.fail_run(t, run, failure)
     return None

@@ -175,7 +175,14 @@ def _approval(stage: ChildModel) -> Approval | None:
     if stage.approval is None:
         return Approval()
     own = stage.approval
-    return Approval(timeout=limit(own.timeout), on_timeout=own.on_timeout, prompt=own.prompt)
+    return Approval(
+        timeout=limit(own.timeout),
+        on_timeout=own.on_timeout,
+        prompt=compile_value(own.prompt, "approval.prompt") if own.prompt else None,
+        approvers=own.approvers,
+        self_approval=own.self_approval is not False,
+        form=None if own.form is None else Schema(own.form),
+    )
 
 
 def _compensation(stage: ChildModel, link: Link | None) -> Compensation | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sagabus.definitions.keys import TABLES, nearest
+from sagabus.definitions.keys import TABLES, nearest, words_of
 from sagabus.definitions.source_file import KeyPath, SourceFile
 from sagabus.definitions.syntax import in_syntax, unknown_among, unknown_in
 from sagabus.errors import DefinitionError
@@ -83,8 +83,7 @@ def explain(
 
     ``model``: where it is none of a workflows file; its tables hold no other tables.
     """
-    fields = {} if model is None else model.model_fields
-    known = tuple(field.alias or name for name, field in fields.items()) or None
+    known = None if model is None else words_of(model)
     mistakes = _unguessed(error.errors(include_url=False), place, known)
     found = [_explain(details, place, known) for details in mistakes[:_MAX_PROBLEMS]]
     if len(mistakes) > _MAX_PROBLEMS:
@@ -108,7 +107,7 @@ def _unguessed(
     if all(one["type"] != "missing" for one in mistakes) or len(mistakes) > _MAX_PROBLEMS:
         return mistakes
     misspelt = {
-        (*around, nearest(str(last), known or TABLES[_words(place.at(*around).path)].model_fields))
+        (*around, nearest(str(last), known or words_of(TABLES[_words(place.at(*around).path)])))
         for *around, last in (one["loc"] for one in mistakes if one["type"] == "extra_forbidden")
     }
     return [one for one in mistakes if one["type"] != "missing" or one["loc"] not in misspelt]

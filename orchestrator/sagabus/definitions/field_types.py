@@ -18,6 +18,8 @@ from sagabus_agents.wire import ROLE_PATTERN
 MAX_STAGE_NAME: Final = 40
 #: Entries of a list of targets, of routes or of a decision.
 MAX_TARGETS: Final = 500
+#: People whom one approval may need.
+MAX_APPROVERS: Final = 20
 #: Tables in one ``publish``.
 _MAX_PUBLISHED: Final = 100
 _STAGE_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_STAGE_NAME - 1}}}")
@@ -85,17 +87,6 @@ def _trigger(value: Any) -> Any:
         return value
     kind = ", ".join(map(str, value)) if isinstance(value, dict) else repr(value)
     raise refused(f'the trigger {kind} is not built yet; write trigger = "manual"')
-
-
-def not_built(key: str, built: Any) -> BeforeValidator:
-    """Accepts ``built`` alone, the default of a choice whose other values come later."""
-
-    def check(value: Any) -> Any:
-        if value == built and type(value) is type(built):
-            return value
-        raise refused(f"`{key} = {value!r}` is not built yet; leave the key out")
-
-    return BeforeValidator(check)
 
 
 def json_value(value: Any) -> Any:

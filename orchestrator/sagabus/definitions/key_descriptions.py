@@ -135,12 +135,13 @@ DESCRIPTIONS: Final[Mapping[type[BaseModel], Mapping[str, str]]] = {
         "on_error": "Template that gives whether an error is tried again; sees `error`.",
     },
     models.ApprovalModel: {
-        "timeout": "How long it waits for an answer; by default for ever.",
-        "on_timeout": "What no answer in time counts as.",
-        "prompt": "The question.",
-        "approvers": "How many have to agree.",
-        "self_approval": "Whether who started the workflow may approve.",
-        "schema": "JSON Schema of what an approver fills in.",
+        "timeout": "How long it waits for all who have to approve; by default for ever.",
+        "on_timeout": "What becomes of it then, whoever has approved: reject fails the stage with"
+        " approval_timeout; approve lets it start.",
+        "prompt": "The question: text, or a template.",
+        "approvers": "How many different people have to approve; one rejection rejects.",
+        "self_approval": "Whether who started the instance may approve; by default they may.",
+        "schema": "JSON Schema of what each approver fills in; templates read it as `approvals`.",
     },
     models.CompensationModel: {
         "action": "The handler's name; by default the stage's action.",

@@ -60,21 +60,20 @@ TABLES: Final[dict[tuple[str, ...], type[BaseModel]]] = {
     (*_STAGES, "stages", "compensation", "retry"): RetryModel,
 }
 
-#: Words of the language that this version does not know yet.
-NOT_BUILT: Final[dict[type[BaseModel], frozenset[str]]] = {
-    ApprovalModel: frozenset({"self_approval", "schema"}),
-}
-
 
 def unknown_key(place: tuple[str, ...], key: str) -> str:
     """What is wrong with ``key`` in the table at ``place``, and what to write instead."""
     table = TABLES[place]
-    if key in NOT_BUILT.get(table, ()):
-        return f"`{key}` is not built yet; leave it out"
     if moved := _elsewhere(table, key):
         return moved
-    hint = did_you_mean(key, table.model_fields)
-    return f"unknown key `{key}`{hint or '; known here: ' + ', '.join(table.model_fields)}"
+    words = words_of(table)
+    hint = did_you_mean(key, words)
+    return f"unknown key `{key}`{hint or '; known here: ' + ', '.join(words)}"
+
+
+def words_of(table: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of ``table`` as they are written."""
+    return tuple(field.alias or name for name, field in table.model_fields.items())
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
@@ -97,20 +96,16 @@ def _elsewhere(table: type[BaseModel], key: str) -> str | None:
     is_stage = issubclass(table, ChildModel)
     if table is ChildModel and key in {"type", "stages"}:
         return f"`{key}`: a block has no place in a block; write a sub-workflow"
-    if table is ChildModel and key in _words(StageModel):
+    if table is ChildModel and key in words_of(StageModel):
         return f"`{key}`: a stage of a block leads nowhere; write it at the block"
-    if is_stage and key in _words(WorkflowModel):
+    if is_stage and key in words_of(WorkflowModel):
         return (
             f"`{key}` belongs to the workflow, not to a stage; move it above [[workflows.stages]]"
         )
-    if table is WorkflowModel and key in _words(StageModel):
+    if table is WorkflowModel and key in words_of(StageModel):
         return f"`{key}` belongs to a stage; move it below [[workflows.stages]]"
-    if table is FileModel and key in _words(EngineModel):
+    if table is FileModel and key in words_of(EngineModel):
         return f"`{key}` belongs to the engine; move it below [engine]"
     if table is RetryModel and key == "on_error":
         return "`on_error` is known in the `retry` of a stage alone; leave it out"
     return None
-
-
-def _words(table: type[BaseModel]) -> set[str]:
-    return set(table.model_fields) | NOT_BUILT.get(table, frozenset())

@@ -30,14 +30,19 @@ def _question_problems(
     if not isinstance(asked.get("prompt", ""), str):
         yield ("input", "prompt"), "does not fit; write text"
     if "schema" in asked:
-        for path, problem in schema_problems(asked["schema"]):
+        for path, problem in form_problems(asked["schema"]):
             yield ("input", "schema", *path), problem
-        for path, _ in texts_of(asked["schema"]):
-            yield ("input", "schema", *path), "expressions are not evaluated here; write plain text"
     if "timeout" in asked:
         if stage.timeout is not None:
             yield ("timeout",), "the input has a timeout, too; leave one of them out"
         yield from _duration_problems(asked["timeout"], "timeout")
+
+
+def form_problems(schema: Any) -> Iterator[tuple[SchemaPath, str]]:
+    """What is wrong with what people are to fill in: where in ``schema``, and a sentence."""
+    yield from schema_problems(schema)
+    for path, _ in texts_of(schema):
+        yield path, "expressions are not evaluated here; write plain text"
 
 
 def _sleep_problems(given: dict[str, Any]) -> Iterator[tuple[SchemaPath, str]]:

@@ -7,9 +7,8 @@ from sagabus.core.definition import StageKind
 from sagabus.definitions.explain import Place
 from sagabus.definitions.findings import Findings, Located, Subject
 from sagabus.definitions.flow import RESERVED
-from sagabus.definitions.lint_core import core_problems
+from sagabus.definitions.lint_core import core_problems, form_problems
 from sagabus.definitions.models import ChildModel, StageModel
-from sagabus.definitions.templates import has_expression
 
 _LIST_KEYS: Final = ("batch_size", "concurrency", "fail_fast")
 _UNDO_KEYS: Final = ("classification", "compensation_agents", "compensation", "idempotent")
@@ -45,6 +44,9 @@ def lint_stages(subject: Subject, found: Findings) -> None:
         _check_final(subject, located, found)
         for place, problem in _gate_problems(here, stage, subject):
             found.add(place, problem)
+        approval = stage.approval
+        if approval is not None and approval.on_timeout == "approve" and not approval.timeout:
+            found.doubt(here.at("approval", "on_timeout"), "has no effect without a timeout")
         if stage.max_parallel > 1 and not stage.parallel and not subject.lacks(here, "parallel"):
             found.doubt(here.at("max_parallel"), "has no effect without parallel = true")
 
@@ -156,5 +158,5 @@ def _gate_problems(here: Place, stage: ChildModel, subject: Subject) -> Iterator
             here.at("approval"),
             "nothing asks for this approval; write approval_required = true (or false)",
         )
-    if has_expression(stage.approval.prompt):
-        yield here.at("approval", "prompt"), "expressions are not built here yet; write text"
+    for path, problem in form_problems(stage.approval.form or {}):
+        yield here.at("approval", "schema", *path), problem

@@ -1,7 +1,7 @@
 """The shape of a definition: what the readers give and the compiler takes.
 
 Every reader (TOML, YAML packs) produces these models; stored snapshots are these models as JSON, so
-a new key is optional. A key that is missing here is unknown, or named in ``keys`` as not built.
+a new key is optional. A key that is missing here is unknown.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sagabus.core.definition import Backoff
 from sagabus.definitions.durations import Duration
 from sagabus.definitions.field_types import (
+    MAX_APPROVERS,
     MAX_TARGETS,
     Action,
     Condition,
@@ -28,7 +29,6 @@ from sagabus.definitions.field_types import (
     Version,
     WorkflowName,
     as_routes,
-    not_built,
 )
 
 
@@ -58,7 +58,10 @@ class ApprovalModel(_Table):
     timeout: Duration | None = None
     on_timeout: Literal["reject", "approve"] = "reject"
     prompt: Prompt = ""
-    approvers: Annotated[int, not_built("approvers", 1)] = 1
+    approvers: int = Field(default=1, ge=1, le=MAX_APPROVERS)
+    #: None, as absent: they may.
+    self_approval: bool | None = None
+    form: JsonTable | None = Field(default=None, alias="schema")
 
 
 class CompensationModel(_Table):

@@ -108,7 +108,7 @@ def document_of(workflow: WorkflowModel, engine: EngineModel, links: Links) -> d
         pack_config=dict(links.pack_config),
         depth=1 + max((depth_of(child) for child in links.children.values()), default=0),
     )
-    return snapshot.model_dump(mode="json", exclude_none=True)
+    return snapshot.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
 def digest_of(document: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from sagabus.core.definition import END
 from sagabus.definitions.findings import MAX_FINDINGS
-from sagabus.definitions.keys import TABLES, nearest
+from sagabus.definitions.keys import TABLES, nearest, words_of
 from sagabus.definitions.models import ChildModel, StageModel, WorkflowModel
 from sagabus.definitions.source_file import KeyPath
 
@@ -86,7 +86,7 @@ def _meant(place: KeyPath) -> KeyPath:
     if is_stage and last in WorkflowModel.model_fields:
         return (last,)
     # Who does not know the word for the agents finds another one.
-    near = nearest(str(last), table.model_fields) or ("agents" if is_stage else last)
+    near = nearest(str(last), words_of(table)) or ("agents" if is_stage else last)
     return (*around, near)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from sagabus.definitions.keys import TABLES, did_you_mean, unknown_key
+from sagabus.definitions.keys import TABLES, did_you_mean, unknown_key, words_of
 from sagabus.definitions.source_file import Syntax
 
 #: Names in the models, and what YAML calls them.
@@ -44,7 +44,7 @@ def unknown_in(place: tuple[str, ...], key: str, syntax: Syntax) -> str:
     said = unknown_key(place, key)
     if syntax == "toml" or not said.startswith("unknown key"):
         return said
-    words = [YAML_WORDS.get(field, field) for field in TABLES[place].model_fields]
+    words = [YAML_WORDS.get(field, field) for field in words_of(TABLES[place])]
     return unknown_among(key, ["ref", *words] if place == ("workflows",) else words)
 
 

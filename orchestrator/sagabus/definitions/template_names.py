@@ -15,6 +15,7 @@ from sagabus.definitions.templates import has_expression, parse_text
 SCOPES: Final = frozenset({"parameters", "vars", "task", "stage", "pack", "system", "kv"})
 ITEM_SCOPES: Final = frozenset({"item", "index"})
 ERROR_SCOPES: Final = frozenset({"error"})
+APPROVAL_SCOPES: Final = frozenset({"approvals"})
 
 #: Why a name that is known elsewhere is not there.
 _WHERE: Final = {
@@ -22,11 +23,13 @@ _WHERE: Final = {
     "index": "only the input of a stage with with_items has it",
     "error": "only routes after a failure, retry.on_error and the on_end stage have it; "
     "elsewhere read task.STAGE.error of the stage that failed",
+    "approvals": "only the input and with_items of a stage with approval_required have it; "
+    "elsewhere read task.STAGE.approvals",
     "vars": "variables are not there yet",
     "task": "no stage has run yet",
     "stage": "no stage has run yet",
 }
-_STAGE_KEYS: Final = ("result", "status", "error", "total_count")
+_STAGE_KEYS: Final = ("result", "status", "error", "total_count", "approvals")
 _SYSTEM_KEYS: Final = ("workflow_id", "execution_id", "workflow_name", "timestamp", "identity")
 _ERROR_KEYS: Final = ("type", "message", "stage")
 _DEFAULTS: Final = frozenset({"default", "d"})
@@ -44,7 +47,7 @@ class Visible:
     earlier: Sequence[str]
     #: Every stage of the workflow.
     known: Sequence[str]
-    #: Of ``SCOPES``, ``ITEM_SCOPES`` and ``ERROR_SCOPES``, what this place has.
+    #: Of all ``..._SCOPES``, what this place has.
     scopes: frozenset[str] = SCOPES
     #: Declared parameters.
     parameters: Collection[str] | None = None

@@ -8,7 +8,13 @@ from sagabus.definitions.explain import Place
 from sagabus.definitions.findings import Located, Subject
 from sagabus.definitions.keys import ROUTE_KEYS
 from sagabus.definitions.models import StageModel
-from sagabus.definitions.template_names import ERROR_SCOPES, ITEM_SCOPES, SCOPES, Visible
+from sagabus.definitions.template_names import (
+    APPROVAL_SCOPES,
+    ERROR_SCOPES,
+    ITEM_SCOPES,
+    SCOPES,
+    Visible,
+)
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 #: Not there before anything ran.
@@ -111,9 +117,12 @@ def _of_stage(located: Located, subject: Subject, sight: _Sight) -> Iterator[Tem
     here, stage = located.place, located.stage
     extra = ERROR_SCOPES if stage.name == subject.on_end else _NOTHING
     before, after = _with(sight.before(located), extra), _with(sight.after(located), extra)
-    yield from _input(located, subject, before)
-    for key in ("when", "with_items"):
-        yield TemplatePlace(here.at(key), getattr(stage, key), before, is_single=True)
+    work = _with(before, APPROVAL_SCOPES if stage.approval_required else _NOTHING)
+    yield from _input(located, subject, work)
+    for key, seen in (("when", before), ("with_items", work)):
+        yield TemplatePlace(here.at(key), getattr(stage, key), seen, is_single=True)
+    if stage.approval is not None:
+        yield TemplatePlace(here.at("approval", "prompt"), stage.approval.prompt, before)
     yield from _published(here.at("publish"), stage.publish, after)
     if stage.retry is not None:
         place, seen = here.at("retry", "on_error"), _with(after, ERROR_SCOPES)

@@ -47,7 +47,9 @@ LINES: Final[Mapping[str, tuple[int, str]]] = {
     "CompensationFailed": (_WARNING, "compensation_dispatch_failed"),
 }
 #: Data of a lifecycle event that may be large or a person's secret, and never belongs in a log.
-_UNLOGGED: Final = frozenset({"parameters", "input", "output", "status"})
+_UNLOGGED: Final = frozenset(
+    {"parameters", "input", "output", "status", "prompt", "schema", "data"}
+)
 
 
 class EventLog:

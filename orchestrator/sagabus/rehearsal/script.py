@@ -9,6 +9,7 @@
       deploy-1-2: {timeout: true}                # task 2 of pass 1, alone
       slow: {untaken: true}                      # no agent takes it
       gated: {approve: true, by: ann, output: {}} # its gate, and then its task
+      four_eyes: {approve: true, by: [ann, bob], data: {size: 3}}
       question: {answer: {size: 3}}
       undo build: {error: {type: locked, message: "in use", retryable: false}}
     workflows:                                   # outcomes inside sub-workflows, by workflow
@@ -55,6 +56,10 @@ def _error(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
+def _several(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Outcome(_Model):
     """How one attempt or question ends (one of the first six, else success), and its gate."""
 
@@ -71,8 +76,11 @@ class Outcome(_Model):
     answer: Any = None
     #: Of the gate before it: true approves, false rejects; else the gate stays open.
     approve: bool | None = None
-    by: str = ""
+    #: Who approves, rejects or answers; several approve one after another.
+    by: Annotated[list[str], BeforeValidator(_several), Field(min_length=1)] = [""]
     reason: str = ""
+    #: What each of them fills in with an approval.
+    data: Any = None
     artifacts: list[str] = Field(default_factory=list)
     #: How long it takes.
     takes: Duration = timedelta(seconds=1)

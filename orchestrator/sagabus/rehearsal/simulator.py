@@ -261,18 +261,19 @@ class _Stage:
         if not (outcome.approve and has_task):
             self._next(instance, (stage,))  # no task will use it up
         at = self._now + outcome.takes
-        command = f"command-{next(self._number)}"
-        self._said[instance, command] = (*self._place_of(instance), stage)
-        event: Event
-        if is_question:
-            event = InquiryAnswered(at, command, stage, outcome.answer, outcome.by)
-        elif outcome.approve is None:
-            return
-        else:
-            event = ApprovalAnswered(
-                at, command, stage, outcome.approve, outcome.by, outcome.reason
-            )
-        self._later(instance, outcome.takes, event)
+        for by in outcome.by:
+            command = f"command-{next(self._number)}"
+            self._said[instance, command] = (*self._place_of(instance), stage)
+            event: Event
+            if is_question:
+                event = InquiryAnswered(at, command, stage, outcome.answer, by)
+            elif outcome.approve is None:
+                return
+            else:
+                event = ApprovalAnswered(
+                    at, command, stage, outcome.approve, by, outcome.reason, outcome.data
+                )
+            self._later(instance, outcome.takes, event)
 
     # --- agents, policies, other instances ------------------------------------------------------
 

@@ -90,6 +90,10 @@ class _AnswerGate(BaseModel):
     reason: str = Field(default="", max_length=4096)
 
 
+class _Approve(_AnswerGate):
+    data: Any = None
+
+
 class _AnswerInquiry(BaseModel):
     model_config = ConfigDict(extra="forbid")
     stage: str = Field(max_length=64)
@@ -175,11 +179,26 @@ def _command(message: CommandMessage, at: datetime) -> OperatorEvent | UndoReque
         case "undo":
             undo = _Undo.model_validate(arguments)
             return UndoRequested(at, message.command, undo.parent, undo.paused, undo.asked)
-        case "approve" | "reject":
-            gate = _AnswerGate.model_validate(arguments)
-            is_approved = message.name == "approve"
+        case "approve":
+            given = _Approve.model_validate(arguments)
             return ApprovalAnswered(
-                at, message.command, gate.stage, is_approved, message.by, gate.reason
+                at,
+                message.command,
+                given.stage,
+                is_approved=True,
+                by=message.by,
+                reason=given.reason,
+                data=given.data,
+            )
+        case "reject":
+            gate = _AnswerGate.model_validate(arguments)
+            return ApprovalAnswered(
+                at,
+                message.command,
+                gate.stage,
+                is_approved=False,
+                by=message.by,
+                reason=gate.reason,
             )
         case "skip" | "set_result" | "fail" | "resolve" | "compensate":
             return repair_event(message, at)

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
+from sagabus.core.gates import consent_to
 from sagabus.core.instance import Attempt, InstanceState, run_key
 from sagabus.errors import BusError, RequestError, StoreError
 from sagabus.ports import Policies
@@ -140,7 +141,7 @@ def _ask_policies(
     context = {
         "workflow": state.row.workflow,
         "workflow_id": state.row.id,
-        "approved": run.gate is not None and run.gate.decision == "approved",
+        **consent_to(run),
         "classification": classification,
         "attempt": attempt.attempt,
         "started_by": state.row.started_by,

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sagabus.core.definition import Definition, JsonSchema
+from sagabus.core.examples import example_of
+from sagabus.core.gates import form_of
 from sagabus.core.instance import (
     Instance,
     InstanceStatus,
@@ -19,7 +21,6 @@ from sagabus.core.instance import (
     StageStatus,
 )
 from sagabus.ports import HistoryEntry
-from sagabus.views.examples import example_of
 from sagabus.views.shared import ErrorView, View, error_of, seconds
 
 _SKIPPED = StageStatus.SKIPPED
@@ -66,6 +67,16 @@ class EffectView(View):
     is_certain: bool
 
 
+class ConsentView(View):
+    """One person's approval."""
+
+    by: str
+    at: datetime
+    reason: str
+    #: What the approval's schema asks for; null where there is none.
+    data: Any
+
+
 class ApprovalView(View):
     """A gate or a question, and its answer."""
 
@@ -74,14 +85,23 @@ class ApprovalView(View):
     prompt: str
     #: It asks for data (``answer``), not for a yes or no.
     is_question: bool
-    #: What a question's answer must be, JSON Schema; null: anything is accepted.
+    #: What a question's answer must be, JSON Schema; null: anything is accepted. Of a gate what
+    #: each approver fills in; null: nothing.
     schema_: dict[str, Any] | None = Field(serialization_alias="schema")
     #: An answer that fits; null where there is no schema, or none is known.
     example: Any
     decision: Literal["approved", "rejected", "answered", "timed_out", "withdrawn"] | None
+    #: Who decided, each of them where several had to approve.
     by: str | None
     at: datetime | None
     reason: str
+    #: How many different people have to approve, and how many of them are missing.
+    approvers: int
+    missing: int
+    #: Whether who started the instance may.
+    self_approval: bool
+    #: First to last.
+    approvals: list[ConsentView]
 
 
 class StageView(View):
@@ -318,7 +338,7 @@ def _saga_error(row: Instance) -> SagaErrorView | None:
 
 def _form_of(run: StageRun, definition: Definition | None) -> JsonSchema | None:
     stage = definition.stages.get(run.stage) if definition is not None else None
-    return stage.form if stage is not None else None
+    return form_of(stage, run.gate) if stage is not None and run.gate is not None else None
 
 
 def _stage_of(run: StageRun, form: JsonSchema | None) -> StageView:
@@ -334,6 +354,13 @@ def _stage_of(run: StageRun, form: JsonSchema | None) -> StageView:
         by=gate.by,
         at=gate.at,
         reason=gate.reason,
+        approvers=gate.approvers,
+        missing=gate.missing,
+        self_approval=gate.self_approval,
+        approvals=[
+            ConsentView(by=each.by, at=each.at, reason=each.reason, data=each.data)
+            for each in gate.approvals
+        ],
     )
     return StageView(
         stage=run.stage,

@@ -12,8 +12,11 @@ from typing import Final
 
 from sagabus.core import permitted, repair_undo
 from sagabus.core.definition import Definition
+from sagabus.core.examples import argument_of
+from sagabus.core.gates import form_of
 from sagabus.core.instance import (
     Attempt,
+    Gate,
     Instance,
     InstanceState,
     InstanceStatus,
@@ -23,7 +26,6 @@ from sagabus.core.subworkflows import child_of
 from sagabus.core.tasks import plan_of
 from sagabus.views import remedies
 from sagabus.views.causes import Cause, CauseName, RoleState, Surroundings
-from sagabus.views.examples import argument_of
 from sagabus.views.shared import with_stage
 
 #: Of a sentence that names others.
@@ -148,16 +150,17 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
         detail = f" ({gate.prompt})" if gate.prompt else ""
         if gate.due_at is not None:
             detail += f", until {_clock(gate.due_at)}"
+        stage = definition.stages.get(run.stage) if definition is not None else None
+        form = form_of(stage, gate) if stage is not None else None
+        data = argument_of(form)
         if gate.is_question:
             title = f"stage {run.stage!r} of {row.workflow!r} waits for an answer"
-            stage = definition.stages.get(run.stage) if definition is not None else None
-            data = argument_of(stage.form if stage is not None else None)
             ways = [f"sagabus answer ID {run.stage} --data {data}"]
         else:
             whom = " by whom the policies permit" if definition and definition.has_policies else ""
-            title = f"stage {run.stage!r} of {row.workflow!r} waits for approval{whom}"
+            title = f"stage {run.stage!r} of {row.workflow!r} waits for {_missing(row, gate)}{whom}"
             ways = [
-                f"sagabus approve ID {run.stage}",
+                f"sagabus approve ID {run.stage}{f' --data {data}' if form is not None else ''}",
                 f"sagabus reject ID {run.stage} --reason TEXT",
             ]
         yield Cause(
@@ -169,6 +172,17 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             since=gate.asked_at,
             until=gate.due_at,
         )
+
+
+def _missing(row: Instance, gate: Gate) -> str:
+    """The approvals that are not there yet: how many, and who may not give them."""
+    others = [each.by for each in gate.approvals]
+    if not gate.self_approval and row.started_by:
+        others.append(row.started_by)
+    more = "more " if gate.approvals else ""
+    several = f"{gate.missing} {more}approval{'s' if gate.missing > 1 else ''}"
+    what = several if gate.approvers > 1 else "approval"
+    return f"{what} by somebody else than {', '.join(others)}" if others else what
 
 
 def _unless_held(causes: Iterator[Cause], row: Instance, around: Surroundings) -> Iterator[Cause]:

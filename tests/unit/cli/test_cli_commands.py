@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from sagabus.core.definition import Approval
+from sagabus.definitions.json_schema import Schema
 from tests.unit.core.family_scene import child_stage
 from tests.unit.core.scene import core, sequence
 
@@ -273,3 +275,25 @@ def test_doctor_says_what_to_do_behind_what_it_found_however_long_that_is(sagabu
     assert max(map(len, said)) <= width
     assert " ".join(line[found:] for line in said).endswith("; next: sagabus up")
     assert "; next: sagabus validate bad.toml" in " ".join(line[found:] for line in said)
+
+
+def test_an_approval_of_two_takes_two_names_and_what_each_fills_in(sagabus, remote):
+    release = remote.orchestrator.definitions["release"]
+    gate = Approval(approvers=2, form=Schema({"required": ["ticket"]}))
+    stages = {"publish": replace(release.stages["publish"], approval=gate)}
+    remote.orchestrator.definitions["release"] = replace(release, stages=stages)
+    remote.do(remote.orchestrator.start("release", id="run-1"))
+    approve = ("approve", "run-1", "publish", "--url", remote.url)
+    without = sagabus(*approve)
+    assert without.returncode == 1
+    assert "`ticket` is missing" in without.stderr
+    data = ("--data", '{"ticket": 7}')
+    first = sagabus(*approve, *data)
+    assert first.stdout == "run-1: stage publish approved; 1 more has to approve it\n"
+    assert (
+        "asked, 1 missing, approved by ada"
+        in sagabus("show", "run-1", "--url", remote.url, COLUMNS="200").stdout
+    )
+    assert "ada has approved already" in sagabus(*approve, *data).stderr
+    last = sagabus(*approve, *data, SAGABUS_USER="bob")
+    assert last.stdout == "run-1: stage publish approved\n"

@@ -52,7 +52,8 @@ def _compensation(rng: Random) -> Compensation:
 
 
 def _approval(rng: Random) -> Approval:
-    return Approval(_maybe(rng, 0.5, 3, 30), rng.choice(("reject", "approve")))
+    then = rng.choice(("reject", "approve"))
+    return Approval(_maybe(rng, 0.5, 3, 30), then, approvers=rng.choice((1, 2)))
 
 
 def _stage(rng: Random, name: str) -> Stage:

@@ -284,10 +284,18 @@ class Scene:
         self.at = end
         return self
 
-    def approve(self, name: str, command: str | None = None, *, yes: bool = True) -> Answer:
+    def approve(
+        self,
+        name: str,
+        command: str | None = None,
+        *,
+        yes: bool = True,
+        by: str = "ann",
+        data: Any = None,
+    ) -> Answer:
         self._commands += 1
         command = command or f"command{self._commands}"
-        self.decide(ApprovalAnswered(self.at, command, name, yes, "ann", "because"))
+        self.decide(ApprovalAnswered(self.at, command, name, yes, by, "because", data))
         return self.replies[-1]
 
     def answer(self, name: str, data: Any, command: str | None = None) -> Answer:

@@ -2,13 +2,13 @@
 
 from sagabus.core.definition import Approval
 from sagabus.core.events import PauseRequested, ResumeRequested
-from tests.unit.core.scene import Scene, graph, leads_to, seconds, sequence, stage
+from tests.unit.core.scene import Says, Scene, graph, leads_to, seconds, sequence, stage
 
 UNDO = ("devops",)
 
 
 def gated(**approval) -> Scene:
-    gate = Approval(prompt="Ship it?", **approval)
+    gate = Approval(prompt=Says(lambda _: "Ship it?"), **approval)
     scene = Scene(sequence(stage("a", undo=UNDO), stage("b", approval=gate), stage("c"))).start()
     return scene.succeed("a-1-0")
 
@@ -16,7 +16,14 @@ def gated(**approval) -> Scene:
 def test_a_gate_waits_and_holds_no_agent() -> None:
     scene = gated()
     assert (scene.status, scene.row.in_flight, scene.sent) == ("waiting", 0, ["a-1-0/1"])
-    assert scene.data("ApprovalRequested") == {"stage": "b", "prompt": "Ship it?", "due_at": None}
+    assert scene.data("ApprovalRequested") == {
+        "stage": "b",
+        "prompt": "Ship it?",
+        "due_at": None,
+        "schema": None,
+        "approvers": 1,
+        "self_approval": True,
+    }
     assert scene.wait(1e7).status == "waiting"
 
 

@@ -26,6 +26,7 @@ def test_nothing_leaves_before_the_policies_have_decided() -> None:
         "workflow": "flow",
         "workflow_id": "i1",
         "approved": False,
+        "approved_by": [],
         "classification": "compensatable",
         "attempt": 1,
         "started_by": "",

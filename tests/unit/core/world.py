@@ -117,7 +117,7 @@ class World:
         if self.rng.random() < 0.2:
             self.clock.later(self.rng.random() ** 2 * 60, self._cancel, "cancel")
         if self.rng.random() < 0.05:
-            self.clock.later(self.rng.random() * 10, self._answer_gate, "early", "s1")
+            self.clock.later(self.rng.random() * 10, self._answer_gate, "early", "s1", "ann")
         if self.rng.random() < 0.03:
             self.clock.later(self.rng.random() * 20, self._send, self._park, None)
         self.clock.run()
@@ -164,12 +164,12 @@ class World:
     def _cancel(self, name: str) -> None:
         self._ask(name, lambda _: CancelRequested(self.clock.at, name, "ann"))
 
-    def _answer_gate(self, name: str, stage: str) -> None:
+    def _answer_gate(self, name: str, stage: str, by: str) -> None:
         is_yes = self.rng.random() < 0.8
-        self._ask(name, lambda _: ApprovalAnswered(self.clock.at, name, stage, is_yes, "ann"))
-        self.clock.later(4 * ASK_AGAIN_S, self._answer_again, name, stage)
+        self._ask(name, lambda _: ApprovalAnswered(self.clock.at, name, stage, is_yes, by))
+        self.clock.later(4 * ASK_AGAIN_S, self._answer_again, name, stage, by)
 
-    def _answer_again(self, name: str, stage: str) -> None:
+    def _answer_again(self, name: str, stage: str, by: str) -> None:
         """While it needs an operator it takes no answers: a refused one is given once more."""
         answer = self._answers.get(name)
         state = self.stored()
@@ -179,13 +179,15 @@ class World:
             for run in runs
         )
         if is_waiting and (not answer or not answer.ok):
-            self._answer_gate(f"{name}-again", stage)
+            self._answer_gate(f"{name}-again", stage, by)
 
     def _react(self, event: dict[str, Any]) -> None:
         name = f"{event['type']}-{event['seq']}"
         if event["type"] == "ApprovalRequested":
-            wait_s = self.rng.random() * 20
-            self.clock.later(wait_s, self._answer_gate, name, event["data"]["stage"])
+            for by in ("ann", "bob")[: event["data"]["approvers"]]:
+                wait_s = self.rng.random() * 20
+                stage = event["data"]["stage"]
+                self.clock.later(wait_s, self._answer_gate, f"{name}-{by}", stage, by)
         elif event["type"] == "IntentResolved":
             self.agents.effects.resolved.add(f"{event['data']['task']}/{event['data']['attempt']}")
         elif event["type"] == "WorkflowParked":

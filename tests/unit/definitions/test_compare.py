@@ -99,6 +99,20 @@ def test_changed_key_is_named_with_both_values(
     assert workflow.old_digest != workflow.new_digest
 
 
+def test_changed_keys_of_an_approval_are_named_as_they_are_written(tmp_path: Path) -> None:
+    approval = "approvers = 2, self_approval = false, schema = {type = 'object'}"
+    old = 'agents = ["builder"]\napproval_required = true\napproval = {prompt = "sure?"'
+    paths = [tmp_path / "old.toml", tmp_path / "new.toml"]
+    for path, more in zip(paths, ("", f", {approval}"), strict=True):
+        path.write_text(FLOW.replace('agents = ["builder"]', f"{old}{more}}}"))
+    [change] = compare(*(Catalog.load(path) for path in paths)).workflows
+    assert change.keys == (
+        KeyChange("build", "approval.approvers", 1, 2),
+        KeyChange("build", "approval.self_approval", None, False),
+        KeyChange("build", "approval.schema", None, {"type": "object"}),
+    )
+
+
 def test_default_of_the_engine_shows_where_it_applies(tmp_path: Path) -> None:
     found = between(
         tmp_path,
@@ -158,6 +172,10 @@ CHANGES = [
     ("max_parallel_tasks = 10", "max_parallel_tasks = 0"),
     ("max_parallel_tasks = 10", "max_parallel_tasks = 10\nworkflow_timeout = 1"),
     ('agents = ["builder"]', 'agents = ["builder"]\napproval_required = true'),
+    (
+        'agents = ["builder"]',
+        'agents = ["builder"]\napproval_required = true\napproval = {approvers = 2}',
+    ),
     ('agents = ["builder"]', 'agents = ["builder"]\ncompensation_agents = ["builder"]'),
     ('agents = ["builder"]', 'agents = ["builder"]\npublish = {a = 1}'),
     ('name = "only"\nagents = ["r"]', 'name = "only"\naction = "ship"'),

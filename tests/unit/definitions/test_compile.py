@@ -1,6 +1,7 @@
 """What the machine gets: every default resolved, and the same again from the stored snapshot."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,8 +48,15 @@ retry = {count = 5, delay = "1m", backoff = "linear", max_delay = "1h", jitter =
 timeout = 0
 start_timeout = "5s"
 approval_required = true
-approval = {timeout = "1d", on_timeout = "approve", prompt = "Sure?"}
 compensation_agents = ["c"]
+
+[workflows.stages.approval]
+timeout = "1d"
+on_timeout = "approve"
+prompt = "Sure of {{ system.workflow_name }}?"
+approvers = 2
+self_approval = false
+schema = {type = "object"}
 
 [workflows.stages.compensation]
 action = "unrun"
@@ -134,7 +142,13 @@ def test_what_a_definition_says_reaches_the_machine(tmp_path: Path):
     minute, hour = timedelta(minutes=1), timedelta(hours=1)
     assert first.retry == RetryPolicy(5, minute, "linear", hour, jitter=False)
     assert (first.timeout, first.start_timeout) == (None, timedelta(seconds=5))
-    assert first.approval == Approval(timedelta(days=1), "approve", "Sure?")
+    assert first.approval is not None
+    assert first.approval.prompt is not None
+    assert first.approval.prompt.render({"system": {"workflow_name": "x"}}) == "Sure of x?"
+    assert first.approval.form is not None
+    assert first.approval.form.document == {"type": "object"}
+    others = replace(first.approval, prompt=None, form=None)
+    assert others == Approval(timedelta(days=1), "approve", approvers=2, self_approval=False)
     undo = first.compensation
     assert undo is not None
     assert undo.input is not None

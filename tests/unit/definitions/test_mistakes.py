@@ -39,7 +39,7 @@ trigger = "manual"
 [[workflows.stages]]
 name = "two"
 agents = ["x"]
-approval = {schema = {}}
+approval = {}
 retry = {count = "a"}
 input = {a = "{{ task.thre.result }}", b = "{{ oops"}
 [[workflows.stages]]
@@ -53,7 +53,6 @@ agents = ["x y"]
         'w.toml:7: workflow "flow", stage "run-it": `agents`: is empty; write at least one entry',
         'w.toml:8: workflow "flow", stage "run-it": `trigger` belongs to the workflow, not to a '
         "stage; move it above [[workflows.stages]]",
-        'w.toml:12: workflow "flow", stage "two": `schema` is not built yet; leave it out',
         'w.toml:12: workflow "flow", stage "two": `approval`: nothing asks for this approval; write '
         "approval_required = true (or false)",
         'w.toml:13: workflow "flow", stage "two": `retry.count`: \'a\' does not fit; write a whole '
@@ -105,8 +104,18 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ('classification = "compensatable"', 'needs a compensation; write compensation_agents = ["role"]'),
         ('classification = "read_only"\ncompensation = {}', "a read_only stage is never undone"),
         ("approval = {timeout = 5}", "nothing asks for this approval; write approval_required = true"),
-        ("approval_required = true\napproval = {approvers = 2}", "`approvers = 2` is not built yet"),
-        ("approval_required = true\napproval = {self_approval = false}", "`self_approval` is not built yet"),
+        ("approval_required = true\napproval = {approvers = 0}", "`approval.approvers`: 0 is too small; at least 1"),
+        ("approval_required = true\napproval = {approvers = 21}", "`approval.approvers`: 21 is too large; at most 20"),
+        ("approval_required = true\napproval = {approvers = true}", "`approval.approvers`: true does not fit; write a whole number"),
+        ("approval_required = true\napproval = {self_approval = 0}", "`approval.self_approval`: 0 does not fit; write true or false"),
+        ("approval_required = true\napproval = {schema = 'x'}", "`approval.schema`: 'x' does not fit; write a table"),
+        ("approval_required = true\napproval = {schema = {type = 'objct'}}", "`approval.schema.type`: 'objct' is not a type; did you mean \"object\"?"),
+        ("approval_required = true\napproval = {schema = {title = '{{ x }}'}}", "`approval.schema.title`: expressions are not evaluated here; write plain text"),
+        ("approval_required = true\napproval = {prompt = '{{ vars.x'}", "`approval.prompt`: unexpected end of template"),
+        ("approval_required = true\napproval = {approver = 2}", 'unknown key `approver`; did you mean "approvers"?'),
+        ("approval_required = true\napproval = {form = {}}", "unknown key `form`; known here: timeout, on_timeout, prompt, approvers, self_approval, schema"),
+        ("input = {x = '{{ approvals }}'}", "`approvals` is not there: only the input and with_items of a stage with approval_required have it"),
+        ("when = '{{ approvals }}'\napproval_required = true", "`approvals` is not there"),
         ("retry = {count = 1, on_error = 'x'}", "`retry.on_error`: 'x' gives text; write one expression alone"),
         ("retry = {delay = 1}", "`count` is missing"),
         ("on_success = 'x'", '`on_success`: there is no stage "x"; there are "one", "later", end and fail'),
@@ -231,3 +240,12 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path):
     text = (HEAD + STAGE + "bad = 1\n").replace("\n", "\r\n")
     (problem,) = problems_of(tmp_path, b"\xef\xbb\xbf" + text.encode())
     assert problem.startswith("w.toml:6: ")
+
+
+def test_a_silence_that_approves_without_a_time_is_doubted(tmp_path: Path):
+    gate = "approval_required = true\napproval = {on_timeout = 'approve'}\n"
+    (tmp_path / "w.toml").write_text(HEAD + STAGE + gate)
+    [warning] = Catalog.load(tmp_path / "w.toml").warnings
+    assert "`approval.on_timeout`: has no effect without a timeout" in str(warning)
+    (tmp_path / "w.toml").write_text(HEAD + STAGE + gate.replace("{", "{timeout = 5, "))
+    assert not Catalog.load(tmp_path / "w.toml").warnings

@@ -23,7 +23,7 @@ MISTAKES = [
     "retry = {delay = 1}",
     "retry = {count = 'a'}",
     "compensation = {inptu = 1}",
-    "approval_required = true\napproval = {approvers = 2}",
+    "approval_required = true\napproval = {approvers = 0}",
     "approval = {timeout = 5}",
     "classification = 'finl'",
     "classification = 'compensatable'",

@@ -54,6 +54,19 @@ async def test_each_event_of_a_failed_run_has_its_line():
     assert "hunter2" not in out.getvalue()
 
 
+def test_what_people_are_asked_and_fill_in_stands_in_no_line():
+    out = io.StringIO()
+    configure("info", "json", out)
+    log = EventLog("info")
+    told = {"prompt": "for hunter2?", "schema": {"const": "hunter2"}, "data": {"pin": "hunter2"}}
+    for type_ in ("ApprovalRequested", "ApprovalGranted"):
+        data = {"stage": "deploy", "by": "ann", "missing": 1, **told}
+        event = {"seq": 1, "type": type_, "at": datetime.now(UTC), "data": data}
+        log.on_event("run-1", "w", event)
+    assert [line["by"] for line in lines(out)] == ["ann", "ann"]
+    assert "hunter2" not in out.getvalue()
+
+
 def test_denial_is_an_error_with_the_deciding_policies():
     out = io.StringIO()
     configure("error", "json", out)

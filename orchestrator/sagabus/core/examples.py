@@ -31,7 +31,7 @@ def example_of(form: JsonSchema | None) -> Any:
         return None
     try:
         value = _Maker(form.document).value(form.document)
-    except _TooLargeError:
+    except (_TooLargeError, OverflowError, ValueError):  # of numbers beyond what floats hold
         return None
     return None if form.problems(value) else value
 
