@@ -65,6 +65,7 @@ def _everything() -> Instance:
         told_seq=7,
         is_late=True,
         given_up=3,
+        stopped=failure,
         policies=["p"],
         vars={"v": 1},
         secrets=[SecretUse(("a", 0), 0, 3, "key")],

@@ -46,7 +46,7 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
         return None
     if event.delivery > event.max_deliver:
         _lose(t, attempt, event)
-    elif attempt.kind == "task" and _is_given_up(t, attempt):
+    elif _is_given_up(t, attempt):
         # Settling: whoever ran it is gone, and it is not started again.
         _forget(t, attempt, event)
     else:
@@ -55,6 +55,8 @@ def receive(t: Transition, event: ClaimReceived) -> Ignored | None:
 
 
 def _is_given_up(t: Transition, attempt: Attempt) -> bool:
+    if attempt.kind == "compensation":
+        return attempt.stopped is not None
     return not stages.is_forward(t.row) or t.run_of(attempt).ended_at is not None
 
 
@@ -108,15 +110,17 @@ def _lose(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
     close(t, attempt, TaskStatus.UNKNOWN, is_acted=may_have_acted(attempt), error=failure)
     t.do(BuryTask(attempt, f"agent_lost: {message}", event.delivery))
     t.do(_answer(event, "skip"))
-    if attempt.kind == "task":
-        stages.task_failed(t, attempt, failure)
-    else:
-        saga.undo_failed(t, attempt, failure)
+    _fail(t, attempt, failure)
 
 
 def _forget(t: Transition, attempt: Attempt, event: ClaimReceived) -> None:
-    message = "its agent was gone when the instance failed: whether it acted is not known"
+    message = "its agent was gone when it was to stop: whether it acted is not known"
     failure = Failure("agent_lost", message, attempt.stage, attempt.task)
     close(t, attempt, TaskStatus.UNKNOWN, is_acted=True, error=failure)
     t.do(_answer(event, "skip"))
-    stages.task_failed(t, attempt, failure)
+    _fail(t, attempt, failure)
+
+
+def _fail(t: Transition, attempt: Attempt, failure: Failure) -> None:
+    ended = stages.task_failed if attempt.kind == "task" else saga.undo_failed
+    ended(t, attempt, failure)

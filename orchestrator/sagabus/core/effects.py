@@ -61,6 +61,8 @@ def what_stands(
             if _stands(t, run, task, failed):
                 words = below.newest_words(t, task)
                 is_certain = below.is_certain(words) if words else _is_done(tries, is_late=True)
+                if is_certain and not below.has_final(words):
+                    is_certain = not _may_be_undone(t, stage.compensation, task)
                 names = {"stage": run.stage, "task": task, "class": stage.classification}
                 left.append({**names, "is_certain": is_certain})
     return left
@@ -97,11 +99,35 @@ def _stands(t: Transition, run: StageRun, task: str, failed: set[str]) -> bool:
 
 def _is_undone(t: Transition, plan: Compensation, task: str, entry: int, failed: set[str]) -> bool:
     """Whether the newest of the undos of ``task`` by an entry was carried out."""
-    undos: list[Attempt] = []
-    while (found := t.state.current(undo_id(task, entry))) is not None:
-        undos.append(found)
-        entry += len(plan.roles)
-    if undos and not undos[-1].is_child:  # else each is of another instance that tried
-        undos = undos[-1:]
-    is_done = [each.status is TaskStatus.SUCCEEDED and each.task not in failed for each in undos]
+    undos = _undos(t, plan, task, entry)
+    if undos and not undos[-1][-1].is_child:
+        return any(each.status is TaskStatus.SUCCEEDED for each in undos[-1])
+    # Each is of another instance that tried.
+    newest = [tries[-1] for tries in undos]
+    is_done = [each.status is TaskStatus.SUCCEEDED and each.task not in failed for each in newest]
     return bool(is_done) and all(is_done)
+
+
+def _may_be_undone(t: Transition, plan: Compensation | None, task: str) -> bool:
+    """Whether all the undos of ``task`` may have been carried out, and nobody has heard of it."""
+    return plan is not None and all(
+        any(
+            each.acted and (not each.is_child or (each.left is None and not _is_told(each)))
+            for tries in _undos(t, plan, task, entry)
+            for each in tries
+        )
+        for entry in range(len(plan.roles))
+    )
+
+
+def _is_told(undo: Attempt) -> bool:
+    return undo.status is TaskStatus.SUCCEEDED or undo.told_seq > 0
+
+
+def _undos(t: Transition, plan: Compensation, task: str, entry: int) -> list[Sequence[Attempt]]:
+    """The tries of each of the undos of ``task`` by an entry, oldest first."""
+    undos: list[Sequence[Attempt]] = []
+    while tries := t.state.attempts.get(undo_id(task, entry)):
+        undos.append(tries)
+        entry += len(plan.roles)
+    return undos

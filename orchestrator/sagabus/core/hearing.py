@@ -3,7 +3,6 @@
 from sagabus.core import below, saga
 from sagabus.core.events import ResultReceived
 from sagabus.core.instance import Attempt, Failure, StageStatus, TaskStatus
-from sagabus.core.parking import unpark
 from sagabus.core.tasks import identity
 from sagabus.core.transition import Transition
 
@@ -44,25 +43,16 @@ def _is_named_no_more(t: Transition, attempt: Attempt, seq: int) -> bool:
     ]
     if not named:
         return False
-    for each in named:
-        row.failed_compensations.remove(each)
-        run.undo_failed -= 1
     attempt.left, attempt.told_seq = None, seq
     if attempt.kind == "compensation":
         attempt.status, attempt.error = TaskStatus.SUCCEEDED, None
         saga.record_undone(t, attempt)
     elif attempt.status is not TaskStatus.SUCCEEDED:
         attempt.acted = False
-    elif run.status is StageStatus.COMPENSATION_FAILED and not run.undo_failed:
+    elif run.status is StageStatus.COMPENSATION_FAILED and run.undo_failed == len(named):
         run.status = StageStatus.SUCCEEDED
     t.change(attempt)
-    saga.mark_undone(run)
-    if not run.undo_failed:
-        unpark(t, "compensation_failed", stage=run.stage)
-    if row.status.is_terminal:
-        saga.revise_end(t)
-    else:
-        saga.proceed(t)
+    saga.named_no_more(t, run, named)
     return True
 
 

@@ -159,6 +159,8 @@ class Attempt:
     is_late: bool = False
     #: Compensation: attempts before a person asked for it anew, which its retry does not count.
     given_up: int = 0
+    #: Compensation: why a person gave it up while it ran; it is told to stop, and waited for.
+    stopped: Failure | None = None
     #: Policies that permitted this attempt, where policies are in force.
     policies: list[str] | None = None
     #: The variables as they were when it was sent, where it may have to be undone.

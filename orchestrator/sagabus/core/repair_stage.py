@@ -20,12 +20,12 @@ from sagabus.core.instance import (
 from sagabus.core.scope import width
 from sagabus.core.seen import newer_than, not_active
 from sagabus.core.tasks import (
-    GRACE,
     close,
     end_retry,
     give_result,
     may_have_acted,
     release,
+    tell_to_stop,
     withdraw,
 )
 from sagabus.core.transition import MAX_SENT, Ignored, Transition
@@ -238,9 +238,7 @@ def _take_back(t: Transition, attempt: Attempt) -> None:
     """
     has_undo = t.stage(attempt.stage).compensation is not None
     if has_undo and attempt.status is TaskStatus.RUNNING and not attempt.is_child:
-        withdraw(t, attempt, "withdrawn", is_purged=False)
-        attempt.due_at = attempt.due_at or t.at + GRACE
-        t.change(attempt)
+        tell_to_stop(t, attempt)
         return
     if attempt.retry:
         end_retry(t, attempt)

@@ -10,16 +10,24 @@ from sagabus.core.events import CompensateRequested, ResultSet, RetryRequested, 
 from sagabus.core.instance import (
     Answer,
     Attempt,
+    Failure,
     InstanceState,
     InstanceStatus,
     StageRun,
-    StageStatus,
     TaskStatus,
 )
 from sagabus.core.parking import unpark
 from sagabus.core.preview import undone_alone, what_would_be_undone
 from sagabus.core.seen import newer_than, not_active
-from sagabus.core.tasks import close, end_retry, identity, release, withdraw
+from sagabus.core.tasks import (
+    close,
+    end_retry,
+    identity,
+    may_have_acted,
+    release,
+    tell_to_stop,
+    withdraw,
+)
 from sagabus.core.transition import Ignored, Transition
 
 
@@ -169,18 +177,18 @@ def give_up(t: Transition, event: SkipRequested) -> Ignored | None:
         t.refuse(event.command, why_not)
         return None
     t.record("CompensationSkipped", _who(event))
-    why = f": {event.reason}" if event.reason else ""
-    error = {"type": "skipped", "message": f"skipped by {event.by or 'an operator'}{why}"}
+    why = _why(event, "skipped")
+    error = {"type": why.type, "message": why.message}
     for run in runs:
         for undo in _open_undos(t, run):
-            _take_back(t, undo)
-            saga.count_failure(t, run, identity(undo), error, may_park=False)
+            if _has_taken_back(t, undo, why):
+                saga.count_failure(t, run, identity(undo), error, may_park=False)
         for task in run.undo_again:  # which had failed before
             last = t.state.current(task)
             names = {"stage": run.stage, "task": task, "role": "" if last is None else last.role}
             saga.count_failure(t, run, names, error, may_park=False)
         run.undo_again.clear()
-        run.status = StageStatus.COMPENSATION_FAILED
+        _mark(run)
     _done(t, event)
     return None
 
@@ -198,13 +206,13 @@ def believe(t: Transition, event: ResultSet) -> Ignored | None:
     for run in runs:
         run.undo_again.clear()
         for undo in _open_undos(t, run):
-            _take_back(t, undo)
+            _has_taken_back(t, undo, _why(event, "undone by hand"))
         _forget_failures(t, run, saga.failures_of(t.row, run))
         run.undo_next = run.next_index * width
         run.undo_sent = max(run.undo_sent, 1)
         run.is_undone_by_hand = True
         resources.undone_by_hand(t, run)
-        run.status = StageStatus.COMPENSATED
+        _mark(run)
     _done(t, event)
     return None
 
@@ -267,13 +275,33 @@ def _open_undos(t: Transition, run: StageRun) -> list[Attempt]:
     ]
 
 
-def _take_back(t: Transition, undo: Attempt) -> None:
+def _has_taken_back(t: Transition, undo: Attempt, why: Failure) -> bool:
+    """End an undo; False: it may be acting, is told to stop, and its end says what came of it.
+
+    What is undone next must not come before that. Another instance is not waited for.
+    """
+    if undo.status is TaskStatus.RUNNING and not undo.is_child:
+        undo.stopped = why
+        tell_to_stop(t, undo)
+        return False
     if undo.retry:
         end_retry(t, undo)
     else:
-        close(t, undo, TaskStatus.CANCELLED, is_acted=True)
+        close(t, undo, TaskStatus.CANCELLED, is_acted=may_have_acted(undo))
         withdraw(t, undo, "withdrawn")
     release(t, undo)
+    return True
+
+
+def _why(event: SkipRequested | ResultSet, what: str) -> Failure:
+    why = f": {event.reason}" if event.reason else ""
+    message = f"{what} by {event.by or 'an operator'}{why}"
+    return Failure(what.replace(" ", "_"), message, event.stage)
+
+
+def _mark(run: StageRun) -> None:
+    if not run.undo_in_flight:
+        saga.mark_undone(run)
 
 
 def _done(t: Transition, event: SkipRequested | ResultSet) -> None:

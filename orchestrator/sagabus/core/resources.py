@@ -59,7 +59,12 @@ def _last_round(t: Transition, undo: Attempt, task: str) -> list[Attempt]:
         sent.append(each)
     newest = sent[-width:]
     is_whole = len(sent) % width == 0
-    return newest if is_whole and all(a.status is TaskStatus.SUCCEEDED for a in newest) else []
+    return newest if is_whole and all(_is_done(t, each) for each in newest) else []
+
+
+def _is_done(t: Transition, undo: Attempt) -> bool:
+    """Whether one of its tries succeeded, be it late."""
+    return any(each.status is TaskStatus.SUCCEEDED for each in t.state.attempts[undo.task])
 
 
 def _forget(t: Transition, undo: Attempt, made: set[tuple[str, str]]) -> None:

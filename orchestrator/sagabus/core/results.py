@@ -1,4 +1,4 @@
-"""Results: how an attempt ended, in time or late. A success is always recorded."""
+"""Results: how an attempt ended, in time or late. A success is always recorded, of an undo too."""
 
 from sagabus.core import hearing, resources, saga, stages
 from sagabus.core.events import ResultReceived
@@ -117,8 +117,6 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
     if is_done or event.status != "succeeded" or event.has_left_effects:
         return None if is_heard else Ignored("duplicate_result")
     is_retry_planned = attempt.retry
-    if attempt.kind == "compensation" and not is_retry_planned:
-        return Ignored("late_compensation")
     if is_retry_planned:
         end_retry(t, attempt)
     _take(t, attempt, event)
@@ -129,6 +127,9 @@ def _late_result(t: Transition, attempt: Attempt, event: ResultReceived) -> Igno
         succeeded(t, attempt)
         return None
     attempt.is_late = True
+    if attempt.kind == "compensation":
+        saga.undo_succeeded_late(t, attempt)
+        return None
     t.record(
         "TaskCompletedLate",
         {

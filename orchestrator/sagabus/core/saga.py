@@ -6,7 +6,7 @@ may have acted counts as having acted.
 One file, because settling, undoing and what is said of it in the end are one course of events.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sagabus.core import below, resources
@@ -27,7 +27,7 @@ from sagabus.core.instance import (
     undo_id,
 )
 from sagabus.core.news import tell_above
-from sagabus.core.parking import park
+from sagabus.core.parking import park, unpark
 from sagabus.core.scope import is_true, scope_of
 from sagabus.core.tasks import (
     GRACE,
@@ -368,6 +368,37 @@ def undo_succeeded(t: Transition, attempt: Attempt) -> None:
     go_on(t, run)
 
 
+def undo_succeeded_late(t: Transition, attempt: Attempt) -> None:
+    """A compensation that was given up has been carried out all the same."""
+    run = t.run_of(attempt)
+    record_undone(t, attempt)
+    resources.undone(t, attempt)
+    newest = t.state.attempts[attempt.task][-1]
+    if newest.retry:
+        end_retry(t, newest)
+        release(t, newest)
+    elif newest.is_open:
+        return  # sent once more, and its end is waited for
+    if attempt.task in run.undo_again:
+        run.undo_again.remove(attempt.task)
+    named_no_more(t, run, [e for e in failures_of(t.row, run) if e["task"] == attempt.task])
+
+
+def named_no_more(t: Transition, run: StageRun, failures: Sequence[dict[str, Any]]) -> None:
+    """What failures name is undone by now."""
+    for each in failures:
+        t.row.failed_compensations.remove(each)
+    run.undo_failed = len(failures_of(t.row, run))
+    if run.undo_in_flight == 0:
+        mark_undone(run)
+    if not run.undo_failed:
+        unpark(t, "compensation_failed", stage=run.stage)
+    if t.row.status.is_terminal:
+        revise_end(t)
+    else:
+        proceed(t)
+
+
 def record_undone(t: Transition, attempt: Attempt) -> None:
     """Say in the history that a compensation was carried out."""
     started = attempt.started_at or attempt.created_at
@@ -385,16 +416,29 @@ def undo_failed(
 ) -> None:
     """A compensation's attempt failed and is closed: try again, or go on without it."""
     run = t.run_of(attempt)
+    is_done = _is_done_before(t, attempt) or (attempt.stopped is not None and run.is_undone_by_hand)
+    is_retryable = is_retryable and not (is_done or attempt.stopped)
     if is_retryable:
         is_retryable, failure = _wants_retry(t, run, attempt, failure)
     if plan_retry(t, attempt, is_retryable=is_retryable, after_s=after_s):
         return
     release(t, attempt)
+    if not is_done:
+        _count(t, run, attempt, attempt.stopped or failure)
+    go_on(t, run)
+
+
+def _is_done_before(t: Transition, attempt: Attempt) -> bool:
+    """Whether an attempt before it, of which nothing was heard then, has undone the task."""
+    tries = t.state.attempts[attempt.task]
+    return not attempt.is_child and any(each.status is TaskStatus.SUCCEEDED for each in tries)
+
+
+def _count(t: Transition, run: StageRun, attempt: Attempt, failure: Failure) -> None:
     error: dict[str, Any] = {"type": failure.type, "message": failure.message}
     if failure.policies:
         error["policies"] = list(failure.policies)
-    count_failure(t, run, identity(attempt), error)
-    go_on(t, run)
+    count_failure(t, run, identity(attempt), error, may_park=attempt.stopped is None)
 
 
 def _wants_retry(

@@ -392,11 +392,19 @@ def _open_next(t: Transition, attempt: Attempt, **changes: Any) -> None:
             acted=False,
             left=None,
             told_seq=0,
+            stopped=None,
             policies=None,
             vars=dict(t.row.vars) if attempt.vars is not None else None,
             **changes,
         ),
     )
+
+
+def tell_to_stop(t: Transition, attempt: Attempt) -> None:
+    """Have who runs an attempt stop, and wait for its end: what comes next must not come before."""
+    withdraw(t, attempt, "withdrawn", is_purged=False)
+    attempt.due_at = attempt.due_at or t.at + GRACE
+    t.change(attempt)
 
 
 def withdraw(t: Transition, attempt: Attempt, reason: str, *, is_purged: bool = True) -> None:

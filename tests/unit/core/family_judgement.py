@@ -390,7 +390,8 @@ class Witness:
                 entry = int(task.rpartition("-")[2])
                 is_first = entry < len(compensation.roles) or state.row.undo_asked
                 assert is_first, f"{task}: undone more than once"
-                done = sum(each.status is TaskStatus.SUCCEEDED for each in tries)
+                in_time = [each for each in tries if not each.is_late]
+                done = sum(each.status is TaskStatus.SUCCEEDED for each in in_time)
                 # What was undone below may have left something after all, and is tried again then.
                 assert done <= 1 or tries[0].is_child, f"{task} succeeded {done} times"
 

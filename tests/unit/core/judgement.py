@@ -1,6 +1,7 @@
 """What a saga promises, held against what really happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sagabus.core.commands import DispatchTask
 from sagabus.core.definition import Compensation, Definition
@@ -114,7 +115,7 @@ def judge_left(definition: Definition, state: InstanceState, effects: Effects) -
     if row.status is S.ROLLED_BACK:
         assert not named
     for each in named.values():
-        assert not each["is_certain"] or effects.done.get(each["task"]), f"{each} is not there"
+        assert not each["is_certain"] or _is_there(definition, effects, each), f"{each}: gone"
     for task, times in effects.done.items():
         stage = definition.stages[task.split("-")[0]]
         if stage.classification == "final":
@@ -124,6 +125,16 @@ def judge_left(definition: Definition, state: InstanceState, effects: Effects) -
         for entry in range(len(stage.compensation.roles)):
             is_undone = max(effects.undone.get((task, entry), [0.0])) >= max(times)
             assert is_undone or task in named, f"{row.status}, and {task} is left and not named"
+
+
+def _is_there(definition: Definition, effects: Effects, named: Mapping[str, Any]) -> bool:
+    """Whether a task was done, and not undone after that by each role that is to."""
+    times = effects.done.get(named["task"])
+    plan = definition.stages[named["stage"]].compensation
+    if not times or plan is None:
+        return bool(times)
+    entries = range(len(plan.roles))
+    return min(max(effects.undone.get((named["task"], e), [0.0])) for e in entries) < max(times)
 
 
 def judge_given_up(definition: Definition, state: InstanceState, effects: Effects) -> None:

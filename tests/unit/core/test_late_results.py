@@ -1,6 +1,7 @@
 """Results that come when their attempt was given up already."""
 
 from sagabus.core.definition import RetryPolicy
+from sagabus.core.events import RetryRequested
 from sagabus.core.tasks import GRACE
 from tests.unit.core.scene import Broken, Scene, seconds, sequence, stage
 
@@ -182,10 +183,36 @@ def test_a_late_success_of_a_compensation_wins_while_its_retry_is_planned() -> N
     assert scene.wait(60).sent[-1] == "a-1-0-undo-0/1"
 
 
-def test_a_compensation_that_was_given_up_stays_failed() -> None:
-    flow = sequence(stage("a", undo=UNDO, undo_timeout=LIMIT), stage("b"))
+def given_up(**settings) -> Scene:
+    """The undo of ``a`` has timed out, and was given up."""
+    flow = sequence(stage("a", undo=UNDO, undo_timeout=LIMIT), stage("b"), **settings)
     scene = Scene(flow).start().succeed("a-1-0").fail("b-1-0")
     scene.claim("a-1-0-undo-0")
-    scene.wait(OVERDUE_S)
-    assert scene.result("a-1-0-undo-0") == "late_compensation"
+    return scene.wait(OVERDUE_S)
+
+
+def test_a_late_success_of_a_compensation_that_was_given_up_corrects_the_end() -> None:
+    scene = given_up()
     assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    assert [each["is_certain"] for each in scene.row.effects_left] == [False]
+    assert scene.result("a-1-0-undo-0") is None
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert (scene.row.failed_compensations, scene.row.effects_left) == ([], [])
+    assert scene.run_of("a").status == "compensated"
+
+
+def test_a_late_success_of_a_compensation_lets_what_it_parked_go_on() -> None:
+    scene = given_up(saga_on_failed_undo="park")
+    assert scene.status == "needs_operator"
+    assert scene.result("a-1-0-undo-0") is None
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+
+
+def test_a_compensation_that_succeeded_late_is_undone_though_its_next_attempt_fails() -> None:
+    scene = given_up(saga_on_failed_undo="park")
+    scene.ask(RetryRequested, "a")
+    assert scene.sent[-1] == "a-1-0-undo-0/2"
+    assert scene.result("a-1-0-undo-0", 1) is None
+    assert scene.status == "compensating"
+    scene.fail("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")

@@ -291,10 +291,67 @@ def test_an_undo_that_hangs_is_given_up() -> None:
     scene.claim("b-1-0-undo-0")
     scene.ask(SkipRequested, "b")
     assert scene.withdrawn[-1] == "b-1-0-undo-0/1"
+    assert scene.sent[-1] == "b-1-0-undo-0/1"  # what comes next does not come before its end
+    scene.result("b-1-0-undo-0", status="cancelled", error_type="cancelled")
     scene.succeed("a-1-0-undo-0")
     assert (scene.status, scene.row.rollback) == ("failed", "partial")
     [failed] = scene.row.failed_compensations
     assert failed["error"] == {"type": "skipped", "message": "skipped by ann: because"}
+    [left] = scene.row.effects_left
+    assert (left["task"], left["is_certain"]) == ("b-1-0", False)
+
+
+def test_an_undo_that_is_given_up_and_succeeds_is_a_success() -> None:
+    scene = three(saga_on_failed_undo="park").fail("c-1-0")
+    scene.claim("b-1-0-undo-0")
+    scene.ask(SkipRequested, "b")
+    scene.succeed("b-1-0-undo-0", "a-1-0-undo-0")
+    assert (scene.status, scene.row.failed_compensations) == ("rolled_back", [])
+
+
+@pytest.mark.parametrize("command", [(SkipRequested, "b"), (ResultSet, "b", None)])
+def test_an_undo_that_is_given_up_is_not_tried_again_and_parks_nothing(
+    command: tuple[Any, ...],
+) -> None:
+    two = stage("b", undo=UNDO, undo_retry=RETRY)
+    flow = sequence(stage("a", undo=UNDO), two, stage("c"), saga_on_failed_undo="park")
+    scene = Scene(flow).start().succeed("a-1-0", "b-1-0").fail("c-1-0")
+    scene.claim("b-1-0-undo-0")
+    scene.ask(*command)
+    scene.fail("b-1-0-undo-0", is_retryable=True)
+    assert scene.sent[-1] == "a-1-0-undo-0/1"
+    scene.succeed("a-1-0-undo-0")
+    is_skipped = command[0] is SkipRequested
+    assert scene.status == ("failed" if is_skipped else "rolled_back")
+    # Its agent says that it did nothing.
+    assert [each["is_certain"] for each in scene.row.effects_left] == [True] * is_skipped
+
+
+def test_an_undo_that_is_given_up_and_whose_agent_is_gone_is_named_as_not_certain() -> None:
+    scene = three().fail("c-1-0")
+    scene.claim("b-1-0-undo-0")
+    scene.ask(SkipRequested, "b")
+    scene.wait(60).succeed("a-1-0-undo-0")
+    assert [each["is_certain"] for each in scene.row.effects_left] == [False]
+    assert scene.result("b-1-0-undo-0") is None
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+
+
+def test_an_undo_that_was_given_up_is_not_begun_again_when_its_agent_is_gone() -> None:
+    scene = three().fail("c-1-0")
+    scene.claim("b-1-0-undo-0")
+    scene.ask(SkipRequested, "b")
+    scene.at += seconds(10)
+    assert scene.claim("b-1-0-undo-0", delivery=2) == "skip"
+    assert scene.sent[-1] == "a-1-0-undo-0/1"
+
+
+def test_an_undo_that_has_not_begun_is_given_up_at_once() -> None:
+    scene = three().fail("c-1-0")
+    scene.ask(SkipRequested, "b")
+    assert scene.sent[-1] == "a-1-0-undo-0/1"
+    scene.succeed("a-1-0-undo-0")
+    assert [each["is_certain"] for each in scene.row.effects_left] == [True]
 
 
 def test_an_undo_that_waits_for_its_next_attempt_is_believed_to_be_done() -> None:
