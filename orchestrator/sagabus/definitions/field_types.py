@@ -6,12 +6,13 @@ one form and the compiler sees no other.
 
 import math
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from sagabus.definitions.durations import Duration
 from sagabus_agents.wire import ROLE_PATTERN
 
 #: Task ids, made of the stage's name and numbers, have 64 characters.
@@ -20,6 +21,7 @@ MAX_STAGE_NAME: Final = 40
 MAX_TARGETS: Final = 500
 #: Tables in one ``publish``.
 _MAX_PUBLISHED: Final = 100
+_SHORTEST_KEEPING: Final = timedelta(seconds=1)
 _STAGE_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_STAGE_NAME - 1}}}")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?")
 _ACTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
@@ -145,6 +147,16 @@ def _join(value: Any) -> Any:
     raise refused(f'{value!r} does not fit; write "all", or the number of arms to wait for')
 
 
+def _keeping(value: timedelta) -> timedelta:
+    # Elsewhere 0 stands for "no limit", and here it would leave nothing.
+    if value >= _SHORTEST_KEEPING:
+        return value
+    raise refused(
+        "less than a second would delete every instance as it ends; leave the key out to keep "
+        'them, or write a time, as in "30d"'
+    )
+
+
 def as_routes(value: Any) -> Any:
     """Routes in their long form: a target, or a list of targets, is one route without condition."""
     if isinstance(value, str):
@@ -174,6 +186,8 @@ PublishList = Annotated[
     Field(max_length=_MAX_PUBLISHED),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
 ]
+#: For how long something stays.
+Keeping = Annotated[Duration, AfterValidator(_keeping)]
 Prompt = Annotated[str, Field(max_length=2_000)]
 #: Text with one expression that gives a boolean, or the boolean itself.
 Condition = Annotated[

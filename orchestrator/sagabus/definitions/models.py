@@ -19,6 +19,7 @@ from sagabus.definitions.field_types import (
     ItemList,
     Join,
     JsonTable,
+    Keeping,
     Prompt,
     PublishList,
     Roles,
@@ -221,7 +222,7 @@ class RetentionModel(_Table):
     """``[engine.retention]``."""
 
     #: Terminal instances older than this are swept; None: kept.
-    completed: Duration | None = None
+    completed: Keeping | None = None
 
 
 class EngineModel(_Table):
