@@ -48,6 +48,35 @@ def test_one_file_of_a_pack_can_be_registered_alone(run, pack):
     assert done.stdout == "mail.read version 1\n"
 
 
+def test_the_settings_of_a_pack_are_kept_with_its_workflows(run, pack):
+    (pack / "config.yaml").write_text(
+        "schema:\n  word: {type: string, required: true}\n  loud: {type: boolean, default: true}\n"
+        "values:\n  word: '1e3 \u00e9'\n"
+    )
+    (pack / "workflows/read.yaml").write_text(
+        workflow("mail.read") + "    input: {w: '{{ pack.config.word }}{{ pack.config.loud }}'}\n"
+    )
+    done = run("pack", "register", str(pack))
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = run("workflow", "show", "mail.read").stdout
+    assert kept.endswith('---\nvalues:\n  "word": "1e3 \u00e9"\n  "loud": true\n')
+    (pack / "config.yaml").write_text("values: {word: b, loud: false}\n")
+    assert "mail.read version 2\n" in run("pack", "register", str(pack)).stdout
+
+
+def test_settings_that_are_wrong_or_secret_do_not_travel(run, pack):
+    config = pack / "config.yaml"
+    config.write_text(
+        "schema:\n  n: {type: integer}\n  key: {type: string, secret: true}\n"
+        "values:\n  n: x\n  key: hidden\n"
+    )
+    done = run("pack", "register", str(pack))
+    assert done.returncode == 1
+    assert f"{config}:5: `values.n`: 'x' does not fit" in done.stderr
+    assert f"{config}:6: `values.key`: a secret in plain text; store it, and write" in done.stderr
+    assert "mail" not in run("pack", "list").stdout
+
+
 def test_problems_are_named_with_their_lines_and_nothing_is_stored(run, pack):
     file = pack / "workflows/send.yaml"
     file.write_text(file.read_text() + "    colour: red\n")
