@@ -144,7 +144,7 @@ def test_graph_of_a_running_orchestrator(sagabus, remote):
     # Without a file it is asked as well.
     assert sagabus("graph", "deploy_pipeline", SAGABUS_URL=remote.url).stdout == found.stdout
     missing = sagabus("graph", "nope", *url)
-    assert (missing.returncode, missing.stderr) == (1, "sagabus: no workflow 'nope' is loaded\n")
+    assert (missing.returncode, missing.stderr) == (1, 'sagabus: there is no workflow "nope"\n')
 
 
 def test_graph_of_an_instance_shows_how_far_it_has_come(sagabus, remote):
