@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sagabus.definitions.durations import Duration
+from sagabus.definitions.shown import shown
 from sagabus_agents.wire import ROLE_PATTERN
 
 #: Task ids, made of the stage's name and numbers, have 64 characters.
@@ -30,9 +31,9 @@ _ONE_OR_MORE: Final = {
 }
 
 
-def refused(message: str) -> PydanticCustomError:
-    """A problem whose text is shown to the operator as it is."""
-    return PydanticCustomError("sagabus", "{message}", {"message": message})
+def refused(message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """A problem, at ``path`` of the value, whose text is shown to the operator as it is."""
+    return PydanticCustomError("sagabus", "{message}", {"message": message, "path": path})
 
 
 def is_role(value: str) -> bool:
@@ -100,41 +101,45 @@ def not_built(key: str, built: Any) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def json_value(value: Any) -> Any:
-    """``value`` as JSON can hold it: dates and times become text.
+def json_value(value: Any, path: tuple[str | int, ...] = ()) -> Any:
+    """``value``, at ``path`` of the whole, as JSON can hold it: dates and times become text.
 
     Raises:
-        PydanticCustomError: a number that JSON does not have.
+        PydanticCustomError: a number that JSON does not have; its context has its ``path``.
     """
     match value:
         case dict():
-            return {str(key): json_value(item) for key, item in value.items()}
+            return {str(key): json_value(item, (*path, str(key))) for key, item in value.items()}
         case list():
-            return [json_value(item) for item in value]
+            return [json_value(item, (*path, index)) for index, item in enumerate(value)]
         case datetime() | date() | time():
             return value.isoformat()
         case float() if not math.isfinite(value):
-            raise refused(f"{value} is not a number that JSON has")
+            raise refused(f"{value} is not a number that JSON has", path)
         case int() if not -(2**63) <= value < 2**63:
-            raise refused(f"{value} does not fit into 64 bits; write it as text")
+            raise refused(f"{value} does not fit into 64 bits; write it as text", path)
         case _:
             return value
 
 
 def _table(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: json_value(item) for key, item in value.items()}
+    return {key: json_value(item, (key,)) for key, item in value.items()}
 
 
 def _condition(value: Any) -> Any:
     if isinstance(value, str | bool):
         return value
-    raise refused(f'{value!r} does not fit; write an expression, as in "{{{{ parameters.x }}}}"')
+    raise refused(
+        f'{shown(value)} does not fit; write an expression, as in "{{{{ parameters.x }}}}"'
+    )
 
 
 def _item_list(value: Any) -> Any:
     if isinstance(value, str | list):
         return json_value(value)
-    raise refused(f'{value!r} does not fit; write an expression, as in "{{{{ parameters.list }}}}"')
+    raise refused(
+        f'{shown(value)} does not fit; write an expression, as in "{{{{ parameters.list }}}}"'
+    )
 
 
 def _as_list(value: Any) -> Any:
@@ -144,7 +149,7 @@ def _as_list(value: Any) -> Any:
 def _join(value: Any) -> Any:
     if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise refused(f'{value!r} does not fit; write "all", or the number of arms to wait for')
+    raise refused(f'{shown(value)} does not fit; write "all", or the number of arms to wait for')
 
 
 def _keeping(value: timedelta) -> timedelta:

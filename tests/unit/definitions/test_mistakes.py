@@ -90,7 +90,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ('input = {u = "{{ kv.get(1) }}"}', "1 is no key; keys match"),
         ('input = {u = "{{ system.host }}"}', "`system.host` does not exist"),
         ('input = {u = "{{ a b }}"}', "expected token"),
-        ('input = {u = "{{ parameters.x | nope }}"}', "No filter named 'nope'"),
+        ('input = {u = "{{ parameters.x | nope }}"}', 'there is no filter "nope"'),
         ('input = {u = "{% include \'x\' %}"}', "the tag include is not available here"),
         ('input = {"{{ parameters.x }}" = 1}', 'the key "{{ parameters.x }}" is not evaluated'),
         ('compensation = {input = {u = "{{ task.one.resul }}"}}', '`task.one.resul`: a stage has no `resul`; did you mean "result"?'),
