@@ -135,6 +135,14 @@ class MemoryOrchestrator:
     def workflows(self) -> Mapping[str, Definition]:
         return self.definitions
 
+    def workflow(self, name: str) -> Definition:
+        if name not in self.definitions:
+            raise WorkflowNotFoundError(f'there is no workflow "{name}"')
+        return self.definitions[name]
+
+    def refusal(self) -> None:
+        return None
+
     def agents(self) -> list[PresenceMessage]:
         return self.present
 

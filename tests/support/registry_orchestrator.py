@@ -7,7 +7,7 @@ from sagabus.adapters.memory_registry import MemoryRegistry
 from sagabus.app.registry import WorkflowRegistry
 from sagabus.core.definition import Definition
 from sagabus.definitions.catalog import Catalog
-from sagabus.definitions.holder import CatalogHolder
+from sagabus.definitions.holder import CatalogHolder, Refusal
 from tests.support.memory_orchestrator import MemoryOrchestrator
 
 MAIN = """
@@ -49,6 +49,12 @@ class RegistryOrchestrator(MemoryOrchestrator):
 
     def workflows(self) -> Mapping[str, Definition]:
         return self.holder.current.definitions
+
+    def workflow(self, name: str) -> Definition:
+        return self.holder.find(name)
+
+    def refusal(self) -> Refusal | None:
+        return self.holder.refusal
 
     async def _on_change(self) -> None:
         self.changes += 1

@@ -123,10 +123,21 @@ class WorkflowView(View):
     stages: list[StageDefinitionView]
 
 
+class RefusedView(View):
+    """Files that were changed, and are not in force as they are now."""
+
+    file: str
+    at: datetime
+    #: A sentence, with what to do.
+    message: str
+
+
 class WorkflowList(View):
     """Every definition in force, by name."""
 
     items: list[WorkflowView]
+    #: Null: what is in force is what the files say.
+    refused: RefusedView | None = None
 
 
 class InstanceList(View):

@@ -17,6 +17,8 @@ from sagabus_agents.wire import MAX_MESSAGE_BYTES
 
 #: Parameters travel in one message, so nothing larger can be of use.
 MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES
+#: Who sends more than this does not wait for an answer.
+_MAX_DROPPED_BYTES: Final = 64 * 1024 * 1024
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -33,6 +35,8 @@ class Guard:
             return
         refusal = _refusal(scope["method"], Headers(scope=scope))
         if refusal is not None:
+            if refusal.status_code == 413:
+                await _drop(receive)
             await refusal(scope, receive, send)
             return
         await self._app(scope, _limited(receive), send)
@@ -61,10 +65,21 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > MAX_BODY_BYTES:
+            if message.get("more_body", False):
+                await _drop(receive)
             raise HTTPException(413, _too_large())
         return message
 
     return receive_limited
+
+
+async def _drop(receive: Receive) -> None:
+    """Read what a client is still sending: it would see a reset in place of the answer."""
+    dropped, is_more = 0, True
+    while is_more and dropped < _MAX_DROPPED_BYTES:
+        message = await receive()
+        dropped += len(message.get("body", b""))
+        is_more = message.get("more_body", False)
 
 
 def _host_name(host: str) -> str:

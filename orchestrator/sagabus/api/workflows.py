@@ -8,6 +8,7 @@ from sagabus.api.body import StrictJsonRoute
 from sagabus.api.documents import (
     ExecuteRequest,
     InstanceList,
+    RefusedView,
     WorkflowList,
     WorkflowView,
     workflow_of,
@@ -28,7 +29,12 @@ router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"], route_class=S
 async def list_workflows(orchestrator: Behind) -> WorkflowList:
     """Every definition in force."""
     definitions = orchestrator.workflows()
-    return WorkflowList(items=[workflow_of(definitions[name]) for name in sorted(definitions)])
+    refusal = orchestrator.refusal()
+    return WorkflowList(
+        items=[workflow_of(definitions[name]) for name in sorted(definitions)],
+        refused=refusal
+        and RefusedView(file=str(refusal.file), at=refusal.at, message=str(refusal)),
+    )
 
 
 @router.get("/{ref}", responses=documented(404))
@@ -44,15 +50,13 @@ async def get_workflow(
     """
     if version is not None:
         return registered_of(await orchestrator.registry.find(ref, version))
-    definition = orchestrator.workflows().get(ref)
     registered = orchestrator.registry.of(ref)
-    if definition is None and registered is not None:
+    if registered is not None and ref not in orchestrator.workflows():
         why = "; ".join(str(problem) for problem in orchestrator.registry.problems(ref))
         raise WorkflowNotFoundError(
             f"version {registered.version} of workflow {ref!r} cannot be in force: {why}"
         )
-    if definition is None:
-        raise WorkflowNotFoundError(f"no workflow {ref!r} is loaded")
+    definition = orchestrator.workflow(ref)
     if registered is not None:
         response.headers["ETag"] = etag(registered)
     return workflow_of(definition)
@@ -61,10 +65,7 @@ async def get_workflow(
 @router.get("/{ref}/graph", responses=documented(404))
 async def get_graph(orchestrator: Behind, ref: str) -> GraphView:
     """The stages of a definition in force, with where they lead."""
-    definition = orchestrator.workflows().get(ref)
-    if definition is None:
-        raise WorkflowNotFoundError(f"no workflow {ref!r} is loaded")
-    return view_of(graph_of(definition))
+    return view_of(graph_of(orchestrator.workflow(ref)))
 
 
 @router.post(

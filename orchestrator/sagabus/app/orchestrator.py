@@ -48,7 +48,7 @@ from sagabus.core.repair_undo import refusal as undo_refusal
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.compare import WorkflowChange, change_of
 from sagabus.definitions.compile import compile_snapshot
-from sagabus.definitions.holder import CatalogHolder
+from sagabus.definitions.holder import CatalogHolder, Refusal
 from sagabus.errors import (
     ConfigError,
     InstanceNotFoundError,
@@ -198,7 +198,7 @@ class Orchestrator(Commands):
             store=store,
             kv=SurrealKeyValues(store.connection, open_secret_box(settings)),
             bus=bus.bus,
-            snapshots=Snapshots(store, lambda name: holder.current.get(name), compile_snapshot),
+            snapshots=Snapshots(store, holder.find, compile_snapshot),
             policies=lambda: holder.last_policies,
             presence=Presence(),
             metrics=Metrics(VERSION),
@@ -342,7 +342,7 @@ class Orchestrator(Commands):
         """
         row = await self.get_row(instance_id)
         own = await self._engine.snapshots.of(row.digest)
-        return change_of(row.workflow, own, self._holder.current.get(row.workflow))
+        return change_of(row.workflow, own, self._holder.find(row.workflow))
 
     async def get(self, instance_id: str) -> InstanceState:
         """An instance with all its attempts.
@@ -448,6 +448,18 @@ class Orchestrator(Commands):
     def workflows(self) -> Mapping[str, Definition]:
         """Definitions in force, by name."""
         return self._holder.current.definitions
+
+    def workflow(self, name: str) -> Definition:
+        """The definition of that name in force.
+
+        Raises:
+            WorkflowNotFoundError: there is none.
+        """
+        return self._holder.find(name)
+
+    def refusal(self) -> Refusal | None:
+        """Why the files as they are now are not in force; None when they are."""
+        return self._holder.refusal
 
     def catalog(self) -> Catalog:
         """Everything in force: definitions, packs, actions."""

@@ -38,7 +38,7 @@ def start(
         ),
     ] = None,
     params: Annotated[
-        str | None, typer.Option(metavar="JSON", help="All parameters as a JSON object.")
+        str | None, typer.Option(metavar="JSON|@FILE", help="All parameters as a JSON object.")
     ] = None,
     id: Annotated[
         str | None,
@@ -127,7 +127,7 @@ def reject(
 def answer(
     instance: InstanceId,
     stage: StageName,
-    data: Annotated[str, typer.Option("--data", metavar="JSON", help="The answer.")],
+    data: Annotated[str, typer.Option("--data", metavar="JSON|@FILE", help="The answer.")],
     reason: Reason = "",
     is_json: Json = False,
     url: Url = None,

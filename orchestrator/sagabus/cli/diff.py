@@ -1,7 +1,8 @@
 """``sagabus diff``: what a change of workflows files means before it is put in force."""
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,15 @@ from sagabus.errors import InvalidConfigError
 
 UNREADABLE: Final = 2
 _MAX_VALUE: Final = 120
+#: The first part tells two of them apart.
+_DIGEST: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 _COLOURS: Final = {"+": "green", "-": "red", "~": "yellow"}
 
 
 def run(old: Path, new: Path, *, is_json: bool) -> int:
     """Compare the files; the exit code."""
     try:
-        found = compare(Catalog.load(old), Catalog.load(new))
+        found = compare(_load(old), _load(new))
     except InvalidConfigError as error:
         for problem in error.problems:
             say(f"sagabus: {problem}", is_error=True)
@@ -35,6 +38,14 @@ def run(old: Path, new: Path, *, is_json: bool) -> int:
         for mark, words in _lines(found):
             say(Text(clean(words), style=_COLOURS.get(mark, "")))
     return 0 if found.is_same else 1
+
+
+def _load(path: Path) -> Catalog:
+    """What is compared: of a pack, or of a file in one, not the packs beside it."""
+    catalog = Catalog.load(path)
+    if not catalog.is_of_one_pack:
+        return catalog
+    return replace(catalog, definitions={name: catalog.get(name) for name in catalog.named()})
 
 
 def change_lines(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -93,7 +104,7 @@ def _key(change: KeyChange) -> tuple[str, str]:
 def _value(value: Any) -> str:
     if value is None:
         return "(absent)"
-    text = orjson.dumps(value).decode()
+    text = _DIGEST.sub(r"\1", orjson.dumps(value).decode())
     return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 3]}..."
 
 

@@ -1,6 +1,7 @@
 """``sagabus doctor``: what is installed, what runs, and what to do about the rest."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -129,7 +130,7 @@ def _running(settings: Settings, url: str | None) -> Iterator[Check]:
 def _orchestrator(api: Api) -> Iterator[Check]:
     try:
         health = api.health()
-        workflows = api.get(WORKFLOWS)["items"]
+        workflows = api.get(WORKFLOWS)
         agents = api.get("/api/v1/agents")["items"]
         dead = api.get("/api/v1/dead-letters", limit=1)["total"]
     except ApiError as error:
@@ -137,7 +138,9 @@ def _orchestrator(api: Api) -> Iterator[Check]:
         return
     level: Literal["ok", "fail"] = "ok" if health["status"] == "ok" else "fail"
     yield Check("orchestrator", level, f"version {health['version']}, {health['status']}")
-    for part, remedy in _REMEDIES.items():
+    refused = workflows["refused"]
+    config = f"sagabus validate {shlex.quote(refused['file'])}" if refused else "ask again"
+    for part, remedy in (*_REMEDIES.items(), ("config", config)):
         found = health[part]
         if found["ok"]:
             yield Check(part, "ok", found["detail"])
@@ -150,7 +153,7 @@ def _orchestrator(api: Api) -> Iterator[Check]:
         kind, name = hold["kind"], hold["name"]
         detail = f"{title(kind, name)} since {instant(hold['at'])}{by}{why}"
         yield Check("paused", "warn", detail, remedy_for(kind, name))
-    yield from _agents(workflows, agents)
+    yield from _agents(workflows["items"], agents)
 
 
 def _dead_letters(letters: int) -> Check:
@@ -165,7 +168,6 @@ _REMEDIES: Final = {
     "store": "start SurrealDB again: the orchestrator goes on by itself",
     "bus": "start NATS again: the orchestrator goes on by itself",
     "loops": "look into the orchestrator's log",
-    "config": "sagabus validate the file: the old definitions stay in force",
 }
 
 

@@ -66,9 +66,7 @@ def _asked(url: str | None, path: str) -> Graph:
 def _choose(catalog: Catalog, name: str | None, file: Path) -> Definition:
     if name is not None:
         return catalog.get(name)
-    # Of a pack everything is read, whichever file of it is named.
-    here = [name for name, place in catalog.places.items() if place.startswith(f"{file}:")]
-    names = sorted(here or catalog.definitions)
+    names = catalog.named()
     if len(names) == 1:
         return catalog.get(names[0])
     raise typer.BadParameter(

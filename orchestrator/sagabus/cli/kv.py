@@ -31,7 +31,7 @@ def set_(
         str | None, typer.Argument(metavar="[VALUE]", help="Text, as it stands.")
     ] = None,
     document: Annotated[
-        str | None, typer.Option("--json", metavar="JSON", help="Any JSON, instead of text.")
+        str | None, typer.Option("--json", metavar="JSON|@FILE", help="Any JSON, instead of text.")
     ] = None,
     is_secret: Annotated[
         bool,

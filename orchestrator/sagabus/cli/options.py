@@ -5,13 +5,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from sagabus.core.durations import parse_duration
 from sagabus.core.instance import InstanceStatus
-from sagabus_agents.wire import is_id
+from sagabus.errors import ConfigError
+from sagabus.text_file import read_text
+from sagabus_agents.wire import MAX_MESSAGE_BYTES, is_id
 
 
 def seconds_of(text: str) -> float:
@@ -136,15 +139,24 @@ def object_of(text: str, option: str) -> dict[str, Any]:
 
 
 def json_of(text: str, option: str) -> Any:
-    """The JSON that an option gives.
+    """The JSON that an option gives, itself or as ``@FILE``.
 
     Raises:
         typer.BadParameter: it is none.
     """
+    if text.startswith("@"):
+        text = _text_of(Path(text[1:]), option)
     try:
         return json.loads(text, parse_constant=_no_constant)
     except ValueError as error:
         raise typer.BadParameter(f"no JSON: {error}", param_hint=option) from None
+
+
+def _text_of(path: Path, option: str) -> str:
+    try:
+        return read_text(path, MAX_MESSAGE_BYTES, "no command takes more")
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _no_constant(name: str) -> Any:

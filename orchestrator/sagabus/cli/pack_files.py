@@ -6,7 +6,8 @@ from typing import Any, Final
 import yaml
 
 from sagabus.definitions.field_types import is_role
-from sagabus.definitions.packs import PACK_FILE
+from sagabus.definitions.packs import PACK_FILE, read_settings
+from sagabus.definitions.registered import with_settings
 from sagabus.definitions.source_file import MAX_FILE_BYTES, YAML_SUFFIXES
 from sagabus.definitions.yaml_file import parse_yaml
 from sagabus.errors import ConfigError
@@ -18,15 +19,18 @@ _TOO_LARGE: Final = "split it into several files"
 def read(path: Path) -> tuple[str, list[dict[str, Any]]]:
     """The name of the pack at or around ``path``, and its workflows, or the one file's.
 
-    The files are not checked here: the orchestrator does that, beside what it has in force.
+    Settings of the pack go with each. The workflows are not checked here: the orchestrator does
+    that, beside what it has in force.
 
     Raises:
         ConfigError: it is no pack, holds no workflow, or cannot be read.
+        InvalidConfigError: what is wrong with its settings.
     """
     directory = pack_of(path)
     files = [path] if path != directory else _workflow_files(directory)
+    settings = read_settings(directory)
     documents = [
-        {"file": str(file), "line": line, "text": text}
+        {"file": str(file), "line": line, "text": with_settings(text, settings)}
         for file in files
         for line, text in split(read_text(file, MAX_FILE_BYTES, _TOO_LARGE))
     ]

@@ -230,9 +230,12 @@ def workflows(
 ) -> None:
     """List the workflows in force."""
     api = Api(url)
-    items = [api.get(workflow_path(name))] if name else api.get(WORKFLOWS)["items"]
+    page: Any = {"items": [api.get(workflow_path(name))]} if name else api.get(WORKFLOWS)
+    items = page["items"]
+    if refused := page.get("refused"):
+        say(refused["message"], is_error=True)
     if is_json:
-        say_json({"items": items})
+        say_json(page)
         return
     say_table(
         ("WORKFLOW", "VERSION", "TRIGGER", "STAGES", "DESCRIPTION"),

@@ -98,7 +98,7 @@ def _rehearse(
 
 
 def _only(catalog: Catalog) -> str:
-    names = sorted(catalog.definitions)
+    names = catalog.named()
     if len(names) == 1:
         return names[0]
     raise typer.BadParameter(

@@ -35,7 +35,7 @@ Seen = Annotated[
         help="What you saw of it: refused when there is a newer one.",
     ),
 ]
-Output = Annotated[str, typer.Option("--output", metavar="JSON", help="What it gave.")]
+Output = Annotated[str, typer.Option("--output", metavar="JSON|@FILE", help="What it gave.")]
 
 
 @app.command()
@@ -239,7 +239,8 @@ def resolve(
         bool, typer.Option("--retry", help="Send it once more, with the same idempotency key.")
     ] = False,
     output: Annotated[
-        str | None, typer.Option("--output", metavar="JSON", help="What it gave; --succeeded.")
+        str | None,
+        typer.Option("--output", metavar="JSON|@FILE", help="What it gave; --succeeded."),
     ] = None,
     attempt: Seen = None,
     is_all: Annotated[

@@ -22,7 +22,8 @@ def parse_duration(value: Any) -> timedelta:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = value
     else:
-        raise _refused(f"{value!r} is not a duration")
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise _refused(f"{shown} is not a duration")
     if not 0 <= seconds <= LONGEST.total_seconds():  # False for nan, too
         raise _refused(f"{value!r} is not between 0 and {LONGEST.days} days")
     return timedelta(seconds=seconds)

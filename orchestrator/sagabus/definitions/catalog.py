@@ -80,6 +80,22 @@ class Catalog:
             raise WorkflowNotFoundError(f'there is no workflow "{name}"{hint}')
         return definition
 
+    @property
+    def is_of_one_pack(self) -> bool:
+        """True when ``path`` is a pack or a file in one: others are only read along."""
+        return self.reading is not None and self.reading.only is not None
+
+    def named(self) -> list[str]:
+        """The workflows in the very file or pack that ``path`` is; all, where none stands there."""
+        homes = {
+            name: Path(place.rpartition(":")[0]).resolve() for name, place in self.places.items()
+        }
+        only = self.reading.only if self.reading else None
+        for around in (self.path.resolve(), only and only.resolve()):
+            if here := [name for name, at in homes.items() if around in (at, *at.parents)]:
+                return sorted(here)
+        return sorted(self.definitions)
+
     def actions(self) -> list[Action]:
         """Everything that a stage can name as its ``action``, by name."""
         return actions_of(self.packs, self.definitions)

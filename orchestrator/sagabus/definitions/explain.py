@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sagabus.definitions.keys import TABLES, nearest, words_of
+from sagabus.definitions.shown import shown
 from sagabus.definitions.source_file import KeyPath, SourceFile
 from sagabus.definitions.syntax import in_syntax, unknown_among, unknown_in
 from sagabus.errors import DefinitionError
@@ -122,8 +123,8 @@ def _words(path: Iterable[str | int]) -> tuple[str, ...]:
 
 
 def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None) -> DefinitionError:
-    here = place.at(*details["loc"])
     kind, context = details["type"], details.get("ctx", {})
+    here = place.at(*details["loc"], *context.get("path", ()))
     last = here.path[-1] if here.path else ""
     match kind:
         case "extra_forbidden":
@@ -138,7 +139,7 @@ def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None)
         case "sagabus":
             return here.error(details["msg"], is_whole=details["msg"].startswith("`"))
         case "literal_error":
-            return here.error(f"{_shown(details['input'])} is none of {context['expected']}")
+            return here.error(f"{shown(details['input'])} is none of {context['expected']}")
         case "too_long":
             return here.error(
                 f"has {context['actual_length']} entries; at most {context['max_length']}"
@@ -146,9 +147,9 @@ def _explain(details: ErrorDetails, place: Place, known: tuple[str, ...] | None)
         case "too_short":
             return here.error("is empty; write at least one entry")
         case "greater_than_equal":
-            return here.error(f"{_shown(details['input'])} is too small; at least {context['ge']}")
+            return here.error(f"{shown(details['input'])} is too small; at least {context['ge']}")
         case "less_than_equal":
-            return here.error(f"{_shown(details['input'])} is too large; at most {context['le']}")
+            return here.error(f"{shown(details['input'])} is too large; at most {context['le']}")
         case _ if kind in _WANTED:
             return here.error(_wrong_kind(here, kind, details["input"]))
         case _:
@@ -168,18 +169,7 @@ def _wrong_kind(here: Place, kind: str, value: Any) -> str:
     if isinstance(value, dict) and kind == "list_type" and place in TABLES:
         written = f"[[{'.'.join(place)}]]" if is_toml else "a dash before each of them"
         return f"is one table where a list of tables belongs; write {written}"
-    return f"{_shown(value)} does not fit; write {_WANTED[kind]}"
-
-
-def _shown(value: Any) -> str:
-    match value:
-        case None:
-            text = "null"
-        case bool():
-            text = str(value).lower()
-        case _:
-            text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{shown(value)} does not fit; write {_WANTED[kind]}"
 
 
 def _follow(data: Any, path: KeyPath) -> Any:

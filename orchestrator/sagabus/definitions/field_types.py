@@ -6,12 +6,14 @@ one form and the compiler sees no other.
 
 import math
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from sagabus.definitions.durations import Duration
+from sagabus.definitions.shown import shown
 from sagabus_agents.wire import ROLE_PATTERN
 
 #: Task ids, made of the stage's name and numbers, have 64 characters.
@@ -22,6 +24,7 @@ MAX_TARGETS: Final = 500
 MAX_APPROVERS: Final = 20
 #: Tables in one ``publish``.
 _MAX_PUBLISHED: Final = 100
+_SHORTEST_KEEPING: Final = timedelta(seconds=1)
 _STAGE_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{MAX_STAGE_NAME - 1}}}")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64})?")
 _ACTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}")
@@ -30,9 +33,9 @@ _ONE_OR_MORE: Final = {
 }
 
 
-def refused(message: str) -> PydanticCustomError:
-    """A problem whose text is shown to the operator as it is."""
-    return PydanticCustomError("sagabus", "{message}", {"message": message})
+def refused(message: str, path: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """A problem, at ``path`` of the value, whose text is shown to the operator as it is."""
+    return PydanticCustomError("sagabus", "{message}", {"message": message, "path": path})
 
 
 def is_role(value: str) -> bool:
@@ -89,41 +92,45 @@ def _trigger(value: Any) -> Any:
     raise refused(f'the trigger {kind} is not built yet; write trigger = "manual"')
 
 
-def json_value(value: Any) -> Any:
-    """``value`` as JSON can hold it: dates and times become text.
+def json_value(value: Any, path: tuple[str | int, ...] = ()) -> Any:
+    """``value``, at ``path`` of the whole, as JSON can hold it: dates and times become text.
 
     Raises:
-        PydanticCustomError: a number that JSON does not have.
+        PydanticCustomError: a number that JSON does not have; its context has its ``path``.
     """
     match value:
         case dict():
-            return {str(key): json_value(item) for key, item in value.items()}
+            return {str(key): json_value(item, (*path, str(key))) for key, item in value.items()}
         case list():
-            return [json_value(item) for item in value]
+            return [json_value(item, (*path, index)) for index, item in enumerate(value)]
         case datetime() | date() | time():
             return value.isoformat()
         case float() if not math.isfinite(value):
-            raise refused(f"{value} is not a number that JSON has")
+            raise refused(f"{value} is not a number that JSON has", path)
         case int() if not -(2**63) <= value < 2**63:
-            raise refused(f"{value} does not fit into 64 bits; write it as text")
+            raise refused(f"{value} does not fit into 64 bits; write it as text", path)
         case _:
             return value
 
 
 def _table(value: dict[str, Any]) -> dict[str, Any]:
-    return {key: json_value(item) for key, item in value.items()}
+    return {key: json_value(item, (key,)) for key, item in value.items()}
 
 
 def _condition(value: Any) -> Any:
     if isinstance(value, str | bool):
         return value
-    raise refused(f'{value!r} does not fit; write an expression, as in "{{{{ parameters.x }}}}"')
+    raise refused(
+        f'{shown(value)} does not fit; write an expression, as in "{{{{ parameters.x }}}}"'
+    )
 
 
 def _item_list(value: Any) -> Any:
     if isinstance(value, str | list):
         return json_value(value)
-    raise refused(f'{value!r} does not fit; write an expression, as in "{{{{ parameters.list }}}}"')
+    raise refused(
+        f'{shown(value)} does not fit; write an expression, as in "{{{{ parameters.list }}}}"'
+    )
 
 
 def _as_list(value: Any) -> Any:
@@ -133,7 +140,17 @@ def _as_list(value: Any) -> Any:
 def _join(value: Any) -> Any:
     if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
-    raise refused(f'{value!r} does not fit; write "all", or the number of arms to wait for')
+    raise refused(f'{shown(value)} does not fit; write "all", or the number of arms to wait for')
+
+
+def _keeping(value: timedelta) -> timedelta:
+    # Elsewhere 0 stands for "no limit", and here it would leave nothing.
+    if value >= _SHORTEST_KEEPING:
+        return value
+    raise refused(
+        "less than a second would delete every instance as it ends; leave the key out to keep "
+        'them, or write a time, as in "30d"'
+    )
 
 
 def as_routes(value: Any) -> Any:
@@ -165,6 +182,8 @@ PublishList = Annotated[
     Field(max_length=_MAX_PUBLISHED),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}),
 ]
+#: For how long something stays.
+Keeping = Annotated[Duration, AfterValidator(_keeping)]
 Prompt = Annotated[str, Field(max_length=2_000)]
 #: Text with one expression that gives a boolean, or the boolean itself.
 Condition = Annotated[

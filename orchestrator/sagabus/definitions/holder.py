@@ -1,27 +1,47 @@
 """Keeps the catalog in force, and replaces it when the files change for the better."""
 
 import asyncio
+import shlex
 import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from sagabus.core.definition import Definition
 from sagabus.definitions.catalog import Catalog
 from sagabus.definitions.checking import Checked, check_documents
 from sagabus.definitions.load import assemble
 from sagabus.definitions.reading import PolicyLoader, Reading, read_config
 from sagabus.definitions.registered import Refused, RegisteredSource
-from sagabus.errors import InvalidConfigError
+from sagabus.errors import InvalidConfigError, WorkflowNotFoundError
 from sagabus.ports import Policies
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Files that were changed, and are not in force as they are now."""
+
+    file: Path
+    error: InvalidConfigError
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def __str__(self) -> str:
+        """What somebody is told who misses something."""
+        return (
+            f"the file on disk was refused at {self.at:%H:%M} UTC: "
+            f"`sagabus validate {shlex.quote(str(self.file))}` says why"
+        )
+
 
 _log = structlog.get_logger(__name__)
 
 
 class CatalogHolder:
-    """The catalog in force; a file that is wrong changes nothing but ``last_error``."""
+    """The catalog in force; a file that is wrong changes nothing but ``refusal``."""
 
     def __init__(self, path: Path, load_policies: PolicyLoader | None = None) -> None:
         """Load ``path``.
@@ -36,7 +56,7 @@ class CatalogHolder:
         self._changing = threading.Lock()
         self._registered: Sequence[RegisteredSource] = ()
         #: Why the files as they are now are not in force; None when they are.
-        self.last_error: InvalidConfigError | None = None
+        self.refusal: Refusal | None = None
         #: Reloads that changed what is in force, and that were refused.
         self.reloads = 0
         self.refused = 0
@@ -44,6 +64,24 @@ class CatalogHolder:
         #: What instances that started under policies go on with after these were removed.
         self.last_policies: Policies | None = self.current.policies
         self.loaded_at = datetime.now(UTC)
+
+    @property
+    def last_error(self) -> InvalidConfigError | None:
+        """What is wrong with the files as they are now."""
+        return self.refusal.error if self.refusal else None
+
+    def find(self, name: str) -> Definition:
+        """The definition of that name in force.
+
+        Raises:
+            WorkflowNotFoundError: there is none; tells whether that may be as files were refused.
+        """
+        try:
+            return self.current.get(name)
+        except WorkflowNotFoundError as error:
+            if self.refusal is None:
+                raise
+            raise WorkflowNotFoundError(f"{error}; {self.refusal}") from None
 
     def watched(self) -> Sequence[str]:
         """Patterns of the files to watch: of the last attempt, whether or not it succeeded."""
@@ -57,7 +95,7 @@ class CatalogHolder:
             except InvalidConfigError as error:
                 self._refuse(error)
                 return False
-            self.last_error = None
+            self.refusal = None
             if self._replace(catalog):
                 self.reloads += 1
                 _log.info(
@@ -123,4 +161,4 @@ class CatalogHolder:
             self.refused += 1
             problems = [str(problem) for problem in error.problems]
             _log.error("config_reload_refused", path=str(self._path), problems=problems)
-        self.last_error = error
+        self.refusal = Refusal(self._path.absolute(), error)

@@ -18,6 +18,7 @@ from referencing.jsonschema import DRAFT202012
 
 from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.schema_budget import BoundedValidator, TooMuchError, errors_of
+from sagabus.definitions.shown import shown
 
 TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "null")
 #: Problems of one value that are worth telling.
@@ -76,27 +77,30 @@ def schema_problems(schema: Any) -> Iterator[tuple[SchemaPath, str]]:
         yield (), "does not fit; write a JSON Schema, a table"
         return
     try:
-        if error := _broken(schema):
-            yield error
-            return
-        yield from _doubtful_keywords(schema)
+        if broken := list(_broken(schema)):
+            yield from broken
+        else:
+            yield from _doubtful_keywords(schema)
     except RecursionError:
         yield (), "is nested too deeply"
 
 
-def _broken(schema: dict[str, Any]) -> tuple[SchemaPath, str] | None:
+def _broken(schema: dict[str, Any]) -> Iterator[tuple[SchemaPath, str]]:
+    """Every word that is no type; else the first other thing that keeps it from being used."""
+    are_known = True
     for path, keyword, value in _keywords(schema):
         named = value if isinstance(value, list) else [value]
         if keyword == "type" and (wrong := [one for one in named if one not in TYPES]):
+            are_known = False
             hint = did_you_mean(str(wrong[0]), TYPES) or f"; there are {', '.join(TYPES)}"
-            return (*path, keyword), f"{wrong[0]!r} is not a type{hint}"
+            yield (*path, keyword), f"{wrong[0]!r} is not a type{hint}"
     try:
-        Draft202012Validator.check_schema(schema)
+        if are_known:
+            Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        return tuple(error.absolute_path), f"not valid JSON Schema: {_cut(error.message)}"
+        yield tuple(error.absolute_path), f"not valid JSON Schema: {_cut(error.message)}"
     except OverflowError as error:  # a repetition in a pattern
-        return (), f"not valid JSON Schema: {error}"
-    return None
+        yield (), f"not valid JSON Schema: {error}"
 
 
 def _doubtful_keywords(schema: dict[str, Any]) -> Iterator[tuple[SchemaPath, str]]:
@@ -152,14 +156,14 @@ def _sentences(error: ValidationError, is_secret: bool) -> Iterator[str]:
 
 
 def _text(error: ValidationError, is_secret: bool) -> str:
-    shown = "the value" if is_secret else shown_value(error.instance)
+    given = "the value" if is_secret else shown(error.instance)
     wanted: Any = error.validator_value
     match error.validator:
         case "type":
             kinds = [wanted] if isinstance(wanted, str) else wanted
-            return f"{shown} does not fit; write {_either([_WORDS[kind] for kind in kinds])}"
+            return f"{given} does not fit; write {_either([_WORDS[kind] for kind in kinds])}"
         case "enum":
-            return f"{shown} is none of {_either([shown_value(one) for one in wanted])}"
+            return f"{given} is none of {_either([shown(one) for one in wanted])}"
         case "required":
             # One error per name, and only the message tells which.
             named = (name for name in wanted if error.message.startswith(f"{name!r} "))
@@ -167,11 +171,11 @@ def _text(error: ValidationError, is_secret: bool) -> str:
         case "additionalProperties":
             return _unknown_properties(error)
         case "minimum":
-            return f"{shown} is too small; at least {wanted}"
+            return f"{given} is too small; at least {wanted}"
         case "maximum":
-            return f"{shown} is too large; at most {wanted}"
+            return f"{given} is too large; at most {wanted}"
         case "pattern":
-            return f"{shown} does not match the pattern {wanted}"
+            return f"{given} does not match the pattern {wanted}"
         case _ if is_secret:
             return f"the value does not fit its `{error.validator}`"
         case _:
@@ -190,17 +194,6 @@ def _unknown_properties(error: ValidationError) -> str:
 
 def _there_are(known: Sequence[str]) -> str:
     return f"; there are {', '.join(known)}" if known else "; there are none"
-
-
-def shown_value(value: Any) -> str:
-    """``value`` as a sentence shows it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case _:
-            return _cut(repr(value), 60)
 
 
 def _either(words: Sequence[str]) -> str:

@@ -123,6 +123,10 @@ def _check_joins(subject: Subject, flow: Flow, found: Findings) -> frozenset[str
         if stage.name not in flow.by_name:
             continue
         before = len(found.problems)
+        if stage.join is not None and (stage.needs is not None or subject.lacks(here, "needs")):
+            found.add(
+                here.at("join"), "`needs` waits for all of them already; leave out one of both"
+            )
         if stage.needs is not None:
             _check_needs(here, stage, named, found)
         elif stage.join is not None and flow.is_sure_before(stage.name):
@@ -139,8 +143,6 @@ def _first_namings(flow: Flow) -> Iterator[tuple[str, str]]:
 
 
 def _check_needs(here: Place, stage: StageModel, named: Mapping[str, str], found: Findings) -> None:
-    if stage.join is not None:
-        found.add(here.at("join"), "`needs` waits for all of them already; leave out one of both")
     if stage.name in named:
         found.add(
             here.at("needs"),
@@ -170,7 +172,8 @@ def _check_startable(subject: Subject, flow: Flow, wrong: frozenset[str], found:
     if not startable:
         found.add(
             subject.place.at("stages"),
-            "no stage can start: each is led to by another one, or needs one",
+            "no stage can start: each is led to by another one, or needs one; write a stage before "
+            "them that none of them names, and have it lead to the first",
         )
         return
     # That what they alone lead to cannot start, either, only follows.

@@ -20,6 +20,7 @@ from sagabus.definitions.field_types import (
     ItemList,
     Join,
     JsonTable,
+    Keeping,
     Prompt,
     PublishList,
     Roles,
@@ -224,7 +225,7 @@ class RetentionModel(_Table):
     """``[engine.retention]``."""
 
     #: Terminal instances older than this are swept; None: kept.
-    completed: Duration | None = None
+    completed: Keeping | None = None
 
 
 class EngineModel(_Table):

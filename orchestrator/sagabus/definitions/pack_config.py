@@ -1,15 +1,31 @@
 """The settings of a pack: ``config.yaml`` says what can be set, and what is set."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
-from sagabus.definitions.explain import Place
-from sagabus.definitions.findings import Findings
+from pydantic import ValidationError
+
+from sagabus.definitions.explain import Place, explain
+from sagabus.definitions.findings import EnoughFoundError, Findings
 from sagabus.definitions.json_schema import Schema, schema_problems
 from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.pack_models import ConfigModel
 from sagabus.definitions.parameters import object_schema, parameter_problems
+
+
+def settings_at(place: Place) -> tuple[dict[str, Any], Findings]:
+    """What the document at ``place`` sets, as far as it is sound, and what is wrong with it."""
+    found, config = Findings(), dict[str, Any]()
+    try:
+        model = ConfigModel.model_validate(place.value)
+    except ValidationError as error:
+        found.problems += explain(error, place, ConfigModel)
+    else:
+        with suppress(EnoughFoundError):
+            config = resolve_config(place, model, found)
+    return config, found
 
 
 def resolve_config(place: Place, model: ConfigModel, found: Findings) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from sagabus.definitions.field_types import is_role
 from sagabus.definitions.findings import EnoughFoundError, Findings
 from sagabus.definitions.json_schema import schema_problems
 from sagabus.definitions.pack import Pack, PackAction, PackRule, Scan
-from sagabus.definitions.pack_config import resolve_config
-from sagabus.definitions.pack_models import ActionModel, ConfigModel, PackModel, RuleModel
+from sagabus.definitions.pack_config import settings_at
+from sagabus.definitions.pack_models import ActionModel, PackModel, RuleModel
 from sagabus.definitions.parameters import parameter_problems
 from sagabus.definitions.source_file import YAML_SUFFIXES, SourceFile
 from sagabus.definitions.yaml_file import read_yaml
@@ -66,6 +66,19 @@ def scan_pack(path: Path, scan: Scan) -> None:
         scan.packs[pack.name] = pack
 
 
+def read_settings(directory: Path) -> dict[str, Any]:
+    """What ``config.yaml`` of the pack in ``directory`` sets, to be kept somewhere else.
+
+    Raises:
+        InvalidConfigError: everything that is wrong with it; a secret in it as well.
+    """
+    scan = Scan()
+    settings = _PackReader(directory, scan).settings()
+    if found := [*scan.problems, *scan.warnings]:
+        raise InvalidConfigError(found)
+    return settings
+
+
 def _entries(directory: Path, scan: Scan) -> Sequence[Path]:
     """What is in ``directory``, by name; nothing where it is none."""
     try:
@@ -109,7 +122,7 @@ class _PackReader:
             version=about.version,
             description=about.description,
             tags=tuple(about.tags),
-            config=self._config(),
+            config=self.settings(),
             actions=by_name,
             workflows=tuple(self._workflows()),
             rules=tuple(rules),
@@ -136,16 +149,13 @@ class _PackReader:
             self._scan.problems.append(place.at(key).error(problem))
         return model
 
-    def _config(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
+        """What its settings are, as far as they are sound."""
         path = self._path / _CONFIG_FILE
         place = self._read(path) if _exists(path) else None
-        model = self._check(ConfigModel, place) if place else None
-        if place is None or model is None:
+        if place is None:
             return {}
-        found = Findings()
-        config: dict[str, Any] = {}
-        with suppress(EnoughFoundError):
-            config = resolve_config(place, model, found)
+        config, found = settings_at(place)
         self._scan.problems += found.problems
         self._scan.warnings += found.warnings
         return config

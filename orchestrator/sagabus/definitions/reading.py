@@ -5,9 +5,10 @@ One file, because all that it reads is gathered in one ``Reading``.
 
 import glob
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -93,11 +94,15 @@ def read_config(path: Path, load_policies: PolicyLoader | None = None) -> Readin
 
 
 def workflow_source(
-    place: Place, reading: Reading, problems: list[ConfigError]
+    place: Place,
+    reading: Reading,
+    problems: list[ConfigError],
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> WorkflowSource | None:
     """The workflow at ``place``, as far as it is sound; ``problems`` gets what is wrong with it.
 
-    None: there is nothing in it to look at.
+    ``settings`` of its pack came with it; those in files win. None: there is nothing in it to
+    look at.
     """
     raw, limit = place.value, reading.engine.limits.max_stages
     if not isinstance(raw, dict):
@@ -113,7 +118,7 @@ def workflow_source(
             )
         )
         return None
-    config = reading.config_for(str(raw.get("name")))
+    config = {**settings, **reading.config_for(str(raw.get("name")))}
     model, unknown = sound_part(raw)
     if model is None or unknown:
         problems += _problems_of(WorkflowModel, raw, place)

@@ -1,15 +1,21 @@
-"""Workflows that are registered while the orchestrator runs: one document each, YAML or JSON."""
+"""Workflows that are registered while the orchestrator runs: one document each, YAML or JSON.
+
+A second YAML document, in the shape of a pack's ``config.yaml``, holds settings of the pack for
+that workflow: so they are kept with it, and pinned with its definition.
+"""
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from sagabus.definitions.explain import Place
 from sagabus.definitions.linking import WorkflowSource
+from sagabus.definitions.pack_config import settings_at
 from sagabus.definitions.reading import Reading, workflow_source
+from sagabus.definitions.source_file import SourceFile
 from sagabus.definitions.source_size import too_many
 from sagabus.definitions.yaml_file import YamlDocument, parse_yaml
 from sagabus.definitions.yaml_pack import TEXT_KEYS, YamlWorkflows, workflows_of
@@ -58,12 +64,18 @@ class RegisteredSource:
         path = self.path
         parse = _parse_json if self.format == "json" else _parse_yaml
         documents = [one for one in parse(self.text, path) if one.data is not None]
+        settings = documents.pop() if len(documents) == 2 and _sets(documents[1].data) else None
         if len(documents) != 1:
-            found = "none" if not documents else f"{len(documents)}"
-            raise ConfigError(f"one workflow belongs here, and there are {found}", path=path)
+            count = len(documents) or "none"
+            raise ConfigError(f"one workflow belongs here, and there are {count}", path=path)
         if not isinstance(documents[0].data, dict):
             raise ConfigError("a workflow is a table: name, tasks, ...", path=path)
-        return workflows_of(documents, path, self.pack)
+        workflows = workflows_of(documents, path, self.pack)
+        if settings is not None:
+            place = Place(SourceFile(path, settings.data, settings.lines, "yaml"))
+            workflows.config, found = settings_at(place)
+            workflows.problems += found.problems
+        return workflows
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,26 @@ class Beside:
         if excess := too_many(read.source.data):
             return None, [ConfigError(excess, path=document.path)]
         place = Place(read.source, ("workflows", 0))
-        return workflow_source(place, self._reading, read.problems), read.problems
+        source = workflow_source(place, self._reading, read.problems, read.config)
+        return source, read.problems
+
+
+def with_settings(text: str, settings: Mapping[str, Any]) -> str:
+    """The YAML document ``text``, with ``settings`` of its pack beside it."""
+    if not settings:
+        return text
+    # JSON is YAML, whatever a text in it looks like.
+    lines = (
+        f"  {json.dumps(key, ensure_ascii=False)}: {json.dumps(value, ensure_ascii=False)}\n"
+        for key, value in settings.items()
+    )
+    end = "" if text.endswith("\n") else "\n"
+    return f"{text}{end}---\nvalues:\n{''.join(lines)}"
+
+
+def _sets(data: Any) -> bool:
+    """Whether a document is one of settings: a workflow has other keys."""
+    return isinstance(data, dict) and data.keys() <= {"schema", "values"}
 
 
 def _parse_yaml(text: str, path: Path) -> list[YamlDocument]:

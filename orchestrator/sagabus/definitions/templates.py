@@ -20,6 +20,7 @@ from jinja2.environment import TemplateExpression
 
 from sagabus.core.definition import SecretUse, TemplateError
 from sagabus.core.kv import KEY_PATTERN, UnknownKeyError, is_key
+from sagabus.definitions.keys import did_you_mean
 from sagabus.definitions.sandbox import SANDBOX, bounded
 from sagabus.definitions.template_budget import MAX_LENGTH, CostError
 from sagabus.definitions.template_rendering import Rendering
@@ -259,9 +260,23 @@ def _compiled(text: str) -> _Program:
     try:
         return _compile(bounded(parse_text(text)))
     except TemplateSyntaxError as error:  # an unknown filter or test
-        raise ValueError((error.message or "").rstrip(".")) from error
+        raise ValueError(_unknown_word(text) or (error.message or "").rstrip(".")) from error
     except (RecursionError, MemoryError, SyntaxError) as error:
         raise ValueError("nested too deeply") from error
+
+
+def _unknown_word(text: str) -> str | None:
+    """Which filter or test of ``text`` there is not, and which one is meant."""
+    for kind, node, known in (
+        ("filter", nodes.Filter, SANDBOX.filters),
+        ("test", nodes.Test, SANDBOX.tests),
+    ):
+        for one in parse_text(text).find_all(node):
+            if one.name not in known:
+                # Those that are put in here have names that nobody can write.
+                hint = did_you_mean(one.name, filter(str.isidentifier, known))
+                return f'there is no {kind} "{one.name}"{hint or "; leave it out"}'
+    return None
 
 
 def _compile(tree: nodes.Template) -> _Program:

@@ -4,7 +4,7 @@ A document has the keys of ``[[workflows]]``, with three words of its own: ``ref
 ``name``, ``tasks`` are ``stages``, and ``order`` is ``graph`` where nothing else is said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,8 @@ class YamlWorkflows:
     source: SourceFile
     #: What is wrong beside the shape of the models.
     problems: list[ConfigError] = field(default_factory=list)
+    #: Settings of their pack that stand beside them.
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_workflows(path: Path, pack: str | None = None) -> YamlWorkflows:

@@ -1,7 +1,10 @@
 """The server inside the event loop."""
 
 import asyncio
+import json
 import socket
+import urllib.error
+import urllib.request
 
 import httpx
 import pytest
@@ -20,6 +23,21 @@ async def test_server_takes_a_free_port_says_which_and_gives_it_back():
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
+
+
+async def test_who_sends_too_much_reads_the_answer():
+    def send(url: str, data: bytes) -> tuple[int, str]:
+        try:
+            urllib.request.urlopen(f"{url}/api/v1/workflows/x/execute", data, 10)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)["code"]
+        raise AssertionError
+
+    async with serve(create_app(MemoryOrchestrator()), "127.0.0.1", 0) as url:
+        for _ in range(5):
+            answer = await asyncio.to_thread(send, url, b" " * 16_000_000)
+            assert answer == (413, "too_large")
 
 
 async def test_taken_address_is_one_clear_sentence():

@@ -144,7 +144,7 @@ def test_graph_of_a_running_orchestrator(sagabus, remote):
     # Without a file it is asked as well.
     assert sagabus("graph", "deploy_pipeline", SAGABUS_URL=remote.url).stdout == found.stdout
     missing = sagabus("graph", "nope", *url)
-    assert (missing.returncode, missing.stderr) == (1, "sagabus: no workflow 'nope' is loaded\n")
+    assert (missing.returncode, missing.stderr) == (1, 'sagabus: there is no workflow "nope"\n')
 
 
 def test_graph_of_an_instance_shows_how_far_it_has_come(sagabus, remote):
@@ -158,6 +158,33 @@ def test_graph_of_an_instance_shows_how_far_it_has_come(sagabus, remote):
     assert "next → smoke_test" in found.stdout
     missing = sagabus("graph", "--instance", "nope", "--url", remote.url)
     assert missing.stderr == "sagabus: no instance 'nope'\n"
+
+
+def test_of_a_pack_only_what_was_named_is_compared_and_rehearsed(sagabus, files, monkeypatch):
+    text = "ref: {}\ntasks: [{{name: one, action: {}, timeout: {}}}]\n"
+    for root, time in (("old", 1), ("new", 2)):
+        for pack, flow, action in (
+            ("near", "a", "core.noop"),
+            ("shop", "a", "near.a"),
+            ("shop", "b", "core.noop"),
+        ):
+            path = files / root / pack / "workflows" / f"{flow}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.format(f"{pack}.{flow}", action, time))
+            (path.parent.parent / "pack.yaml").write_text(f"ref: {pack}\n")
+    whole = sagabus("diff", "old/shop", "new/shop").stdout
+    assert re.findall("(?m)^. workflow (.*)$", whole) == ["shop.a", "shop.b"]
+    assert re.search('carried out by.digest: "[0-9a-f]{12}" → "[0-9a-f]{12}"\n', whole)
+    one = sagabus("diff", "old/shop/workflows/b.yaml", "new/shop/workflows/b.yaml").stdout
+    assert re.findall("(?m)^. workflow (.*)$", one) == ["shop.b"]
+    found = json.loads(sagabus("diff", "old/shop", "new/shop", "--json").stdout)
+    assert len(found["workflows"][0]["new_digest"]) == 64, "programs get it whole"
+    assert "core.noop" in sagabus("rehearse", "-f", "old/shop/workflows/b.yaml").stdout
+    monkeypatch.chdir("old/shop")
+    assert "core.noop" in sagabus("rehearse", "-f", "workflows/b.yaml").stdout
+    monkeypatch.chdir(files)
+    assert "(shop.a, shop.b)" in sagabus("rehearse", "-f", "old/shop").stderr
+    assert "(shop.a, shop.b)" in sagabus("graph", "-f", "old/shop").stderr
 
 
 def test_diff_of_equal_files_is_nothing(sagabus, files):

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.main import get_command
 
 from sagabus.cli.main import app
-from sagabus.cli.options import parameters_of, who
+from sagabus.cli.options import json_of, parameters_of, who
 from sagabus.cli.output import clean, duration, status
 
 
@@ -33,6 +33,21 @@ from sagabus.cli.output import clean, duration, status
 )
 def test_value_is_json_where_it_can_be_and_text_else(text, value):
     assert parameters_of([f"key={text}"], None) == {"key": value}
+
+
+def test_json_comes_from_a_file_with_an_at_sign(tmp_path: Path):
+    file = tmp_path / "p.json"
+    file.write_text('{"a": [1]}')
+    assert parameters_of([], f"@{file}") == {"a": [1]}
+    assert json_of(f"@{file}", "--data") == {"a": [1]}
+    file.write_text("{a")
+    for given, said in (
+        (f"@{file}", "no JSON"),
+        ("@none.json", "none.json: there is no such file"),
+    ):
+        with pytest.raises(typer.BadParameter, match=said):
+            json_of(given, "--data")
+    assert parameters_of(["a=@b"], None) == {"a": "@b"}, "a text may begin so"
 
 
 def test_single_parameters_win_over_the_document():

@@ -1,10 +1,12 @@
 """``sagabus pack`` and ``sagabus workflow`` as processes: what they print, and how they end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sagabus.app.health import ComponentHealth
 from sagabus.cli.pack_files import split
 from tests.support.registry_orchestrator import workflow
 
@@ -48,6 +50,35 @@ def test_one_file_of_a_pack_can_be_registered_alone(run, pack):
     assert done.stdout == "mail.read version 1\n"
 
 
+def test_the_settings_of_a_pack_are_kept_with_its_workflows(run, pack):
+    (pack / "config.yaml").write_text(
+        "schema:\n  word: {type: string, required: true}\n  loud: {type: boolean, default: true}\n"
+        "values:\n  word: '1e3 \u00e9'\n"
+    )
+    (pack / "workflows/read.yaml").write_text(
+        workflow("mail.read") + "    input: {w: '{{ pack.config.word }}{{ pack.config.loud }}'}\n"
+    )
+    done = run("pack", "register", str(pack))
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = run("workflow", "show", "mail.read").stdout
+    assert kept.endswith('---\nvalues:\n  "word": "1e3 \u00e9"\n  "loud": true\n')
+    (pack / "config.yaml").write_text("values: {word: b, loud: false}\n")
+    assert "mail.read version 2\n" in run("pack", "register", str(pack)).stdout
+
+
+def test_settings_that_are_wrong_or_secret_do_not_travel(run, pack):
+    config = pack / "config.yaml"
+    config.write_text(
+        "schema:\n  n: {type: integer}\n  key: {type: string, secret: true}\n"
+        "values:\n  n: x\n  key: hidden\n"
+    )
+    done = run("pack", "register", str(pack))
+    assert done.returncode == 1
+    assert f"{config}:5: `values.n`: 'x' does not fit" in done.stderr
+    assert f"{config}:6: `values.key`: a secret in plain text; store it, and write" in done.stderr
+    assert "mail" not in run("pack", "list").stdout
+
+
 def test_problems_are_named_with_their_lines_and_nothing_is_stored(run, pack):
     file = pack / "workflows/send.yaml"
     file.write_text(file.read_text() + "    colour: red\n")
@@ -57,6 +88,29 @@ def test_problems_are_named_with_their_lines_and_nothing_is_stored(run, pack):
     assert f"{file}:{line}:" in done.stderr
     assert "Traceback" not in done.stderr
     assert "mail" not in run("pack", "list").stdout
+
+
+def test_who_misses_a_workflow_of_a_refused_file_is_told_of_the_file(
+    run, registry_remote, tmp_path
+):
+    main = tmp_path / "server/workflows.toml"
+    main.write_text('[[workflows]]\nname = "fresh"\n')
+    registry_remote.orchestrator.holder.reload()
+    health = registry_remote.orchestrator.health_now
+    registry_remote.orchestrator.health_now = replace(health, config=ComponentHealth(False, "no"))
+    words = f"UTC: `sagabus validate {main}` says why"
+    assert f"no; next: sagabus validate {main}\n" in run("doctor").stdout
+    listed = run("workflows")
+    assert "from_file" in listed.stdout
+    assert listed.stderr.startswith("the file on disk was refused at ")
+    assert listed.stderr.endswith(f"{words}\n")
+    refused = json.loads(run("workflows", "--json").stdout)["refused"]
+    assert (refused["file"], refused["message"]) == (str(main), listed.stderr.strip())
+    for arguments in (["workflows", "fresh"], ["start", "fresh", "-p", "a=1"]):
+        missing = run(*arguments)
+        assert missing.returncode == 1
+        assert 'there is no workflow "fresh"; ' in missing.stderr
+        assert missing.stderr.endswith(f"{words}\n")
 
 
 def test_packs_are_listed_and_shown(run, pack):

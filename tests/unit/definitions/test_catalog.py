@@ -1,5 +1,6 @@
 """The catalog in force, and that nothing faulty replaces it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_a_faulty_file_keeps_what_is_in_force_until_it_is_mended(tmp_path: Path)
     assert holder.current is first
     assert holder.loaded_at == loaded_at
     assert "w.toml:8: not valid TOML" in str(holder.last_error)
+    assert holder.find("a") is first.get("a")
+    with pytest.raises(WorkflowNotFoundError) as error:
+        holder.find("b")
+    assert re.fullmatch(
+        r'there is no workflow "b"; loaded are: a; the file on disk was refused at [0-9:]{5} UTC: '
+        rf"`sagabus validate {path}` says why",
+        str(error.value),
+    )
     assert not holder.reload()
     assert (holder.reloads, holder.refused) == (0, 1), "the same faults are counted once"
 

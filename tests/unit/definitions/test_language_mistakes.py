@@ -49,7 +49,7 @@ def block(child: str = "", parent: str = "", name: str = "p") -> str:
         # Joins and needs.
         ('join = "all"', "`join`: a join waits for two stages or more, and 0 lead here; leave it out"),
         ("join = 0", '`join`: 0 does not fit; write "all", or the number of arms'),
-        ("join = true", "`join`: True does not fit"),
+        ("join = true", "`join`: true does not fit"),
         ('needs = "a"', "`needs`: a stage cannot need itself"),
         ('needs = ["b", "b"]', "`needs`: names a stage twice"),
         ('needs = "b"\njoin = 2', "`join`: `needs` waits for all of them already"),

@@ -89,7 +89,7 @@ def test_templates_of_a_sound_stage_are_checked_although_another_stage_is_broken
         ('input = {u = "{{ kv.get(1) }}"}', "1 is no key; keys match"),
         ('input = {u = "{{ system.host }}"}', "`system.host` does not exist"),
         ('input = {u = "{{ a b }}"}', "expected token"),
-        ('input = {u = "{{ parameters.x | nope }}"}', "No filter named 'nope'"),
+        ('input = {u = "{{ parameters.x | nope }}"}', 'there is no filter "nope"'),
         ('input = {u = "{% include \'x\' %}"}', "the tag include is not available here"),
         ('input = {"{{ parameters.x }}" = 1}', 'the key "{{ parameters.x }}" is not evaluated'),
         ('compensation = {input = {u = "{{ task.one.resul }}"}}', '`task.one.resul`: a stage has no `resul`; did you mean "result"?'),
@@ -165,6 +165,8 @@ def test_a_mistake_in_a_workflow_is_named_with_its_place_and_its_remedy(
     ("text", "said"),
     [
         ("[engine.retention]\ncompleted = '30 days'\n", "w.toml:2: `engine.retention.completed`: '30 days' is not a duration"),
+        ("[engine.retention]\ncompleted = 0\n", "w.toml:2: `engine.retention.completed`: less than a second would delete every instance as it ends; leave the key out to keep them, or write a time"),
+        ("[engine.retention]\ncompleted = '0.5s'\n", "w.toml:2: `engine.retention.completed`: less than a second would delete every instance"),
         ("[engine.retention]\nfailed = '30d'\n", "w.toml:2: unknown key `failed`; known here: completed"),
         ("packs = 'packs'\n", "w.toml:1: `packs`: 'packs' does not fit; write a list"),
         ("[engine.defaults.retry]\ncount = 1\non_error = 'x'\n", "w.toml:3: `on_error` is known in the `retry` of a stage alone"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sagabus.definitions.catalog import validate
 from tests.support.workflow_files import problems_in
 
 HEAD = '[[workflows]]\nname = "flow"\n'
@@ -199,3 +200,57 @@ def test_mistakes_of_one_stage_are_all_told(tmp_path: Path):
         )
     ]
     assert sorted(problems_in(tmp_path, HEAD + stage("a", *by_key))) == sorted(alone)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f'{HEAD}[[workflows.stages]]\nname = "a"\naction = "core.noop"\n'
+            '[[workflows.stages]]\nname = "b"\naction = "core.noop"\nneeds = []\njoin = 2\n',
+            [
+                'w.toml:9: workflow "flow", stage "b": `needs`: is empty; write at least one entry',
+                'w.toml:10: workflow "flow", stage "b": `join`: `needs` waits for all of them '
+                "already; leave out one of both",
+            ],
+        ),
+        (
+            f'{HEAD}[[workflows.stages]]\nname = "a"\naction = "core.inquiry"\n'
+            '[workflows.stages.input]\nprompt = "?"\nn = [1, nan]\n'
+            '[workflows.stages.input.schema]\ntype = "objekt"\n'
+            'properties = {a = {type = "intger"}}\n',
+            [
+                'w.toml:8: workflow "flow", stage "a": `input.n.1`: nan is not a number that '
+                "JSON has",
+            ],
+        ),
+        (
+            f'{HEAD}[[workflows.stages]]\nname = "a"\naction = "core.inquiry"\n'
+            '[workflows.stages.input]\nprompt = "?"\n'
+            '[workflows.stages.input.schema]\ntype = "objekt"\n'
+            'properties = {a = {type = "intger"}}\n',
+            [
+                'w.toml:9: workflow "flow", stage "a": `input.schema.type`: \'objekt\' is not a '
+                'type; did you mean "object"?',
+                'w.toml:10: workflow "flow", stage "a": `input.schema.properties.a.type`: '
+                "'intger' is not a type; did you mean \"integer\"?",
+            ],
+        ),
+        (
+            f'{HEAD}order = "graph"\nworkflow_timeout = true\n'
+            '[[workflows.stages]]\nname = "a"\naction = "core.noop"\non_success = "a"\n',
+            [
+                'w.toml:4: workflow "flow": `workflow_timeout`: true is not a duration; write '
+                'seconds, or text like "90s", "15m", "2h", "30d"',
+                'w.toml:5: workflow "flow": `stages`: no stage can start: each is led to by another '
+                "one, or needs one; write a stage before them that none of them names, and have it "
+                "lead to the first",
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_besides_is_told_at_once(tmp_path: Path, text: str, said: list[str]):
+    path = tmp_path / "w.toml"
+    path.write_text(text)
+    found = [str(one).removeprefix(f"{tmp_path}/") for one in validate([path]).problems]
+    assert found == said

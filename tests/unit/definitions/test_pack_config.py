@@ -49,7 +49,7 @@ def test_a_secret_among_the_settings_is_doubtful(files: Files):
         ("schema:\n  a: {type: integer, default: x}", ["2: `schema.a.default`: does not fit parameter `a` itself: 'x' does not fit; write a whole number"]),
         ("schema:\n  a: text", ["2: `schema.a`: does not fit; write a table, as in {type: string}"]),
         ("shema: {}\nvalues: []", ['1: unknown key `shema`; did you mean "schema"?', "2: `values`: [] does not fit; write a table, as in {key: value}"]),
-        ("values: {a: .inf}", ["1: `values`: inf is not a number that JSON has"]),
+        ("values: {a: .inf}", ["1: `values.a`: inf is not a number that JSON has"]),
         ("- 1", ["1: does not fit; write keys with values"]),
         ("a: 1\n---\nb: 1", ["3: one document belongs here; split the file"]),
         ("a: [", ["1: not valid YAML: did not find expected node content"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sagabus.definitions.holder import CatalogHolder
-from sagabus.definitions.registered import RegisteredSource
+from sagabus.definitions.registered import RegisteredSource, with_settings
 from sagabus.errors import InvalidConfigError
 
 CALLER = '[[workflows]]\nname = "{}"\n[[workflows.stages]]\nname = "one"\naction = "{}"\n'
@@ -44,6 +44,18 @@ def test_what_is_registered_is_in_force_beside_the_files(holder: CatalogHolder):
     assert catalog.places == {"in_file": f"{catalog.path}:2"}
     holder.register([])
     assert set(holder.current.definitions) == {"in_file"}
+
+
+def test_settings_beside_a_document_are_those_of_its_pack_and_files_win(holder: CatalogHolder):
+    text = with_settings(document("p.flow").text.rstrip(), {"a": 2, "b": "1e3", "c": [None]})
+    [refused] = [*holder.register([RegisteredSource(text), document("q.flow", values="{}")])]
+    assert holder.current.get("p.flow").pack_config == {"a": 1, "b": "1e3", "c": [None]}
+    assert refused.name == "q.flow", "a workflow has no key `values`"
+    shape = document("q.flow").text + "---\nschema: {n: {type: integer}}\nvalues: {n: x}\n"
+    [refused] = [*holder.register([RegisteredSource(shape, known_as="q.flow")])]
+    assert [str(one) for one in refused.problems] == [
+        "document:5: `values.n`: 'x' does not fit; write a whole number"
+    ]
 
 
 def test_a_reload_of_the_files_keeps_what_is_registered(holder: CatalogHolder):
