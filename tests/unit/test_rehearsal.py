@@ -301,6 +301,6 @@ def test_several_people_approve_and_what_is_refused_is_told(config: Path) -> Non
     assert run.status == "completed"
     run = rehearse(config, "pipeline", outcomes={"ship": {**ship, "by": ["ann", "ann"]}})
     assert run.status == "waiting"
-    assert "refused: ship: ann has approved already; 1 more approval is needed" in str(run)
+    assert "refused: outcomes.ship: ann has approved already; 1 more approval is needed" in str(run)
     with pytest.raises(InvalidRequestError, match="data of an approval of stage 'ship' does not f"):
         rehearse(config, "pipeline", outcomes={"ship": {"approve": True, "by": "ann"}})
