@@ -137,7 +137,7 @@ async def test_policies_are_followed_and_faulty_ones_change_nothing(tmp_path: Pa
     (tmp_path / "cedar").mkdir()
     path.write_text('[engine]\ncedar_policy_dir = "cedar"\n' + FLOW.format("a"))
     context = {"workflow": "a", "workflow_id": "i", "approved": False, "classification": "x"}
-    context |= {"attempt": 1, "started_by": ""}
+    context |= {"attempt": 1, "started_by": "", "approved_by": []}
 
     def is_allowed(holder: CatalogHolder) -> bool:
         policies = holder.current.policies
