@@ -156,6 +156,7 @@ def cancel(t: Transition, event: CancelRequested) -> Ignored | None:
     if is_undoing and row.undo_order is not None:
         for _, run in t.active_runs():
             saga.end_if_settled(t, run)  # what was told while it was parked
+        row.unfilled = [key for key in row.unfilled if row.runs[key].ended_at is None]
         row.phase = InstanceStatus.COMPENSATING
         saga.proceed(t)
     else:

@@ -6,7 +6,7 @@ from sagabus.core.definition import RetryPolicy
 from sagabus.core.events import CancelRequested
 from sagabus.core.machine import MAX_ANSWERS
 from sagabus.core.tasks import GRACE
-from tests.unit.core.scene import Scene, seconds, sequence, stage
+from tests.unit.core.scene import Scene, graph, seconds, sequence, stage
 
 UNDO = ("devops",)
 GRACE_S = GRACE.total_seconds()
@@ -143,3 +143,13 @@ def test_only_the_newest_answers_are_kept() -> None:
         scene.approve("a", f"many{number}")
     assert len(scene.row.answers) == MAX_ANSWERS
     assert "many9" not in scene.row.answers
+
+
+def test_a_cancel_of_what_was_parked_between_two_tasks_of_its_very_last_stage_ends_it() -> None:
+    flow = graph(stage("a"), stage("last", "one", "two"), entry=("a",), on_end="last")
+    scene = Scene(flow).start()
+    scene.ask(CancelRequested)
+    assert scene.sent[-1] == "last-1-0/1"
+    scene.park().succeed("last-1-0")
+    scene.ask(CancelRequested)
+    assert (scene.status, scene.sent[-1]) == ("cancelled", "last-1-0/1")
