@@ -125,12 +125,14 @@ def test_who_is_missing_and_who_has_approved_is_shown_and_what_each_fills_in() -
     scene.row.started_by = "eve"
     scene.start()
     [cause] = causes_of(scene.state, scene.definition, Surroundings())
-    assert cause.title.endswith("waits for 3 approvals by somebody else than eve")
+    assert cause.title.endswith("waits for 3 approvals")
+    assert cause.detail == ", by somebody else than eve"
     assert next_of(scene).startswith("""sagabus approve i1 ship --data '{"nodes":1}'""")
     assert scene.approve("ship", data={"nodes": 2}).ok
     assert scene.approve("ship", by="bob", data={"nodes": 3}).ok
     [cause] = causes_of(scene.state, scene.definition, Surroundings())
-    assert cause.title.endswith("waits for 1 more approval by somebody else than ann, bob, eve")
+    assert cause.title.endswith("waits for 1 more approval")
+    assert cause.detail == ", by somebody else than ann, bob, eve"
     shown = waiting_stage(scene)["approval"]
     assert (shown["schema"], shown["example"]) == (NODES, {"nodes": 1})
     assert (shown["approvers"], shown["missing"], shown["self_approval"]) == (3, 1, False)

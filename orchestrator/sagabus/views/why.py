@@ -148,6 +148,8 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
         if gate is None or gate.decision is not None or run.ended_at is not None:
             continue
         detail = f" ({gate.prompt})" if gate.prompt else ""
+        if not gate.is_question:
+            detail += _by_whom(row, gate)
         if gate.due_at is not None:
             detail += f", until {_clock(gate.due_at)}"
         stage = definition.stages.get(run.stage) if definition is not None else None
@@ -158,7 +160,7 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
             ways = [f"sagabus answer ID {run.stage} --data {data}"]
         else:
             whom = " by whom the policies permit" if definition and definition.has_policies else ""
-            title = f"stage {run.stage!r} of {row.workflow!r} waits for {_missing(row, gate)}{whom}"
+            title = f"stage {run.stage!r} of {row.workflow!r} waits for {_missing(gate)}{whom}"
             ways = [
                 f"sagabus approve ID {run.stage}{f' --data {data}' if form is not None else ''}",
                 f"sagabus reject ID {run.stage} --reason TEXT",
@@ -174,15 +176,20 @@ def _gates(row: Instance, definition: Definition | None) -> Iterator[Cause]:
         )
 
 
-def _missing(row: Instance, gate: Gate) -> str:
-    """The approvals that are not there yet: how many, and who may not give them."""
+def _missing(gate: Gate) -> str:
+    """The approvals that are not there yet."""
+    if gate.approvers == 1:
+        return "approval"
+    more = "more " if gate.approvals else ""
+    return f"{gate.missing} {more}approval{'s' if gate.missing > 1 else ''}"
+
+
+def _by_whom(row: Instance, gate: Gate) -> str:
+    """Who may not give them; nothing where anybody may."""
     others = [each.by for each in gate.approvals]
     if not gate.self_approval and row.started_by:
         others.append(row.started_by)
-    more = "more " if gate.approvals else ""
-    several = f"{gate.missing} {more}approval{'s' if gate.missing > 1 else ''}"
-    what = several if gate.approvers > 1 else "approval"
-    return f"{what} by somebody else than {', '.join(others)}" if others else what
+    return f", by somebody else than {', '.join(others)}" if others else ""
 
 
 def _unless_held(causes: Iterator[Cause], row: Instance, around: Surroundings) -> Iterator[Cause]:
