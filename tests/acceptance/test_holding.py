@@ -89,7 +89,8 @@ def test_paused_orchestrator_sends_nothing_until_everything_is_resumed(tmp_path:
         tmp_path, WORKFLOWS, options=["--paused"], env={"SAGABUS_USER": "ann"}
     ) as orchestrator:
         terminal = Terminal(orchestrator)
-        assert "paused     everything  (sagabus resume --all)" in orchestrator.log()
+        paused = "paused     everything  (sagabus resume --all)"
+        until(lambda: paused in orchestrator.log(), "it says so")
         with agent("claimed", orchestrator), agent("shipper", orchestrator):
             until(lambda: orchestrator.health()["agents"] == 2, "the agents are there")
             start_all(orchestrator, "new")

@@ -12,6 +12,7 @@ from sagabus.adapters.nats_bus import NatsBus
 from sagabus.errors import BusUnavailableError
 from sagabus.ports import Inbox, OutgoingEvent, OutgoingTask
 from sagabus_agents import wire
+from tests.support.eventually import until_queued
 from tests.support.nats_server import NatsServer
 
 WAIT_S = 20.0
@@ -215,8 +216,7 @@ async def test_publisher_and_inbox_survive_kills_in_the_middle(
     sent = len(published) // 60
     commands += await receive(inbox, sent - len(commands)) if len(commands) < sent else []
     assert set(commands) >= {str(batch).encode() for batch in range(sent)}
-    [queue] = await bus.role_queues()
-    assert queue.queued == len(published)
+    await until_queued(bus, devops=len(published))
     # Events have no refusal by subject: a repeat across the dedupe state of a killed server may
     # store one twice, none may be missing.
     assert await stored(bus, wire.STREAM_EVENTS) >= len(published)
@@ -227,8 +227,7 @@ async def test_publish_into_a_missing_stream_makes_it_again(bus: NatsBus) -> Non
     generation = bus.generation
     await bus.connection.jetstream.delete_stream(wire.STREAM_TASKS)
     await bus.publish([], [task(1), task(2)])
-    [queue] = await bus.role_queues()
-    assert (queue.role, queue.queued) == ("devops", 2)
+    await until_queued(bus, devops=2)
     assert bus.generation > generation
 
 
@@ -251,10 +250,7 @@ async def test_publish_waits_for_the_server_to_come_back(server: NatsServer, bus
     await asyncio.sleep(0)
     server.start()
     await publishing
-    # A consumer that was just restored hears of a new message a moment after the stream.
-    async with asyncio.timeout(5):
-        while [queue.queued for queue in await bus.role_queues()] != [1]:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await until_queued(bus, devops=1)
 
 
 async def test_publish_gives_up_when_the_server_stays_away(
