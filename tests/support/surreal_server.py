@@ -101,9 +101,22 @@ def _refusal(request: dict[str, Any], message: str) -> bytes:
     return encode({"id": request["id"], "error": error})
 
 
-async def _main(path: Path, port: int, user: str, password: str) -> None:
+async def _open(path: Path) -> AsyncEmbeddedDB:
     engine = AsyncEmbeddedDB(f"surrealkv://{path}/db")
     await engine.connect()
+    return engine
+
+
+async def _close(engine: AsyncEmbeddedDB) -> None:
+    await engine.close()
+    await asyncio.sleep(0.2)  # the engine's threads need it, or the process may abort at exit
+
+
+async def _main(path: Path, port: int, user: str, password: str) -> None:
+    if any((path / "db" / "wal").glob("*.wal")):
+        # Killed: stopped and started once more, as docs/operations.md has it for a server.
+        await _close(await _open(path))
+    engine = await _open(path)
     server = _Server(engine, user, password)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -115,8 +128,7 @@ async def _main(path: Path, port: int, user: str, password: str) -> None:
     ) as listener:
         print(listener.sockets[0].getsockname()[1], flush=True)
         await stop.wait()
-    await engine.close()
-    await asyncio.sleep(0.2)  # the engine's threads need it, or the process may abort at exit
+    await _close(engine)
 
 
 class SurrealServer:
