@@ -9,6 +9,7 @@ from sagabus.core.events import (
     RetryRequested,
     SkipRequested,
 )
+from sagabus.core.instance import Resource
 from tests.unit.core.scene import Scene, seconds, sequence, stage
 from tests.unit.core.test_repair_undo import RETRY, UNDO, three
 
@@ -155,3 +156,15 @@ def test_what_comes_late_of_a_stage_that_was_undone_by_hand_is_named_when_it_sta
     scene.fail("a-1-0-undo-1")
     assert (scene.status, scene.row.rollback) == ("failed", "partial")
     assert [each["task"] for each in scene.row.effects_left] == ["a-1-0"]
+
+
+def test_what_an_undo_that_succeeds_late_has_deleted_is_gone() -> None:
+    scene = Scene(sequence(stage("a", undo=UNDO, undo_timeout=seconds(5)), stage("b"))).start()
+    scene.result("a-1-0", resources=[Resource("vm", "vm-1", {"size": 2})])
+    scene.fail("b-1-0")
+    scene.claim("a-1-0-undo-0")
+    scene.wait(1000)
+    assert (scene.status, scene.row.rollback) == ("failed", "partial")
+    scene.succeed("a-1-0-undo-0")
+    assert (scene.status, scene.row.rollback) == ("rolled_back", "full")
+    assert scene.resources[-1].spec is None
